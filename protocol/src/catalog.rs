@@ -1,0 +1,234 @@
+//! The catalog: which indexes exist. A log that every process replays, folded by the same rules into the same table.
+//!
+//! An index comes to life in two steps. `create` reserves the name; its position is the generation, and the first of
+//! several wins. Whoever sees its own record win creates the logs and queues of that generation, and only then
+//! writes `ready`: an index that is visible can be written to. If a creator dies in between, the next one that asks
+//! for the name finishes the work (the declarations are the same, whoever repeats them).
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::batch::WriterId;
+use crate::definition::IndexDefinition;
+use crate::index_name::{Generation, IndexName, IndexRef};
+use crate::ports::Position;
+
+/// The most indexes that a catalog holds.
+pub const MAX_INDEXES: usize = 1000;
+
+/// One record, as JSON in the log: `{"v":1,"create":{…}}`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// The version of the record's form.
+    pub v: u32,
+    /// What happened.
+    #[serde(flatten)]
+    pub event: Event,
+}
+
+/// What a record says.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Event {
+    /// Reserves a name. Void if the name is taken.
+    Create {
+        /// The name.
+        name: IndexName,
+        /// What the index is made of.
+        definition: IndexDefinition,
+        /// Tells the author its own record.
+        request: Uuid,
+        /// Whether the first document created it, not a request for an index.
+        #[serde(default)]
+        automatic: bool,
+    },
+    /// The logs and queues of that generation exist.
+    Ready {
+        /// The index.
+        index: IndexRef,
+    },
+    /// The index is gone.
+    Delete {
+        /// The index.
+        index: IndexRef,
+    },
+    /// Takes a number that is larger than all before it: the record's position, the next epoch of a shared writer.
+    Epoch {
+        /// The writer.
+        writer: WriterId,
+        /// Tells the author its own record.
+        request: Uuid,
+    },
+}
+
+/// Why a record cannot be read. The catalog is then of no use: a process must not guess which indexes exist.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RecordError {
+    /// Written by a newer Warren.
+    #[error("the catalog record at {position} has version {version}, this program reads version 1: update it")]
+    Version {
+        /// Where it stands.
+        position: Position,
+        /// The version in the record.
+        version: u32,
+    },
+    /// Not a record.
+    #[error("the catalog record at {position} cannot be read: {detail}")]
+    Damaged {
+        /// Where it stands.
+        position: Position,
+        /// What the parser said.
+        detail: String,
+    },
+}
+
+impl Record {
+    /// A record of this version.
+    pub fn new(event: Event) -> Self {
+        Self { v: 1, event }
+    }
+
+    /// The message of the log.
+    pub fn encode(&self) -> Result<bytes::Bytes, serde_json::Error> {
+        Ok(serde_json::to_vec(self)?.into())
+    }
+
+    /// Reads the message at `position`.
+    pub fn decode(message: &[u8], position: Position) -> Result<Self, RecordError> {
+        #[derive(Deserialize)]
+        struct Version {
+            v: u32,
+        }
+        let damaged = |error: serde_json::Error| RecordError::Damaged { position, detail: error.to_string() };
+        let version = serde_json::from_slice::<Version>(message).map_err(damaged)?.v;
+        if version != 1 {
+            return Err(RecordError::Version { position, version });
+        }
+        serde_json::from_slice(message).map_err(damaged)
+    }
+}
+
+/// One index of the catalog.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Entry {
+    /// Name and generation.
+    pub index: IndexRef,
+    /// What it is made of.
+    pub definition: IndexDefinition,
+    /// Whether its logs and queues exist.
+    pub ready: bool,
+    /// Whether the first document created it.
+    pub automatic: bool,
+}
+
+/// All records up to a position, folded.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Catalog {
+    entries: BTreeMap<IndexName, Entry>,
+}
+
+/// What a record changed.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Change {
+    /// The name is reserved; the logs and queues are still to be made.
+    Reserved(Entry),
+    /// The index can be used.
+    Ready(Entry),
+    /// The index is gone.
+    Deleted(Entry),
+    /// Nothing: a record that came too late, or one that is no index's.
+    None,
+}
+
+impl Catalog {
+    /// Folds in the record at `position`. Every process does this alike, so all agree on who won a name.
+    pub fn apply(&mut self, position: Position, record: &Record) -> Change {
+        match &record.event {
+            Event::Create { name, definition, automatic, .. } => {
+                if self.entries.contains_key(name) || self.entries.len() >= MAX_INDEXES {
+                    return Change::None;
+                }
+                let index = IndexRef { name: name.clone(), generation: Generation(position.0) };
+                let entry = Entry { index, definition: definition.clone(), ready: false, automatic: *automatic };
+                self.entries.insert(name.clone(), entry.clone());
+                Change::Reserved(entry)
+            }
+            Event::Ready { index } => match self.entries.get_mut(&index.name) {
+                Some(entry) if entry.index == *index && !entry.ready => {
+                    entry.ready = true;
+                    Change::Ready(entry.clone())
+                }
+                _ => Change::None,
+            },
+            Event::Delete { index } => match self.entries.get(&index.name) {
+                Some(entry) if entry.index == *index => self.entries.remove(&index.name).map_or(Change::None, Change::Deleted),
+                _ => Change::None,
+            },
+            Event::Epoch { .. } => Change::None,
+        }
+    }
+
+    /// The index of that name, ready or not.
+    pub fn get(&self, name: &IndexName) -> Option<&Entry> {
+        self.entries.get(name)
+    }
+
+    /// All indexes by name, ready or not.
+    pub fn entries(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.values()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn create(name: &str) -> Record {
+        Record::new(Event::Create {
+            name: IndexName::new(name).unwrap(),
+            definition: IndexDefinition::default(),
+            request: Uuid::nil(),
+            automatic: false,
+        })
+    }
+
+    fn index(name: &str, generation: u64) -> IndexRef {
+        IndexRef { name: IndexName::new(name).unwrap(), generation: Generation(generation) }
+    }
+
+    #[test]
+    fn the_first_creation_of_a_name_wins() {
+        let mut catalog = Catalog::default();
+        assert!(matches!(catalog.apply(Position(3), &create("a")), Change::Reserved(_)));
+        assert_eq!(catalog.apply(Position(4), &create("a")), Change::None);
+        assert_eq!(catalog.get(&IndexName::new("a").unwrap()).unwrap().index, index("a", 3));
+        let ready = |generation| Record::new(Event::Ready { index: index("a", generation) });
+        assert_eq!(catalog.apply(Position(5), &ready(4)), Change::None);
+        assert!(matches!(catalog.apply(Position(6), &ready(3)), Change::Ready(_)));
+        assert_eq!(catalog.apply(Position(7), &ready(3)), Change::None);
+    }
+
+    #[test]
+    fn a_deleted_name_can_live_again_as_another_generation() {
+        let mut catalog = Catalog::default();
+        catalog.apply(Position(1), &create("a"));
+        let delete = Record::new(Event::Delete { index: index("a", 1) });
+        assert!(matches!(catalog.apply(Position(2), &delete), Change::Deleted(_)));
+        catalog.apply(Position(3), &create("a"));
+        assert_eq!(catalog.apply(Position(4), &delete), Change::None, "a late delete is of the life before");
+        assert_eq!(catalog.entries().count(), 1);
+    }
+
+    #[test]
+    fn records_are_json_with_a_version() {
+        let record = create("a");
+        let message = record.encode().unwrap();
+        assert!(message.starts_with(br#"{"v":1,"create":{"name":"a""#), "{message:?}");
+        assert_eq!(Record::decode(&message, Position(0)).unwrap(), record);
+        let newer = Record::decode(br#"{"v":2,"rename":{}}"#, Position(9)).unwrap_err();
+        assert_eq!(newer, RecordError::Version { position: Position(9), version: 2 });
+        assert!(matches!(Record::decode(b"x", Position(9)), Err(RecordError::Damaged { .. })));
+    }
+}
