@@ -38,7 +38,7 @@ pub enum Event {
         name: IndexName,
         /// What the index is made of.
         definition: IndexDefinition,
-        /// Tells the author its own record.
+        /// Tells the author its own record; unique for ever.
         request: Uuid,
         /// Whether the first document created it, not a request for an index.
         #[serde(default)]
@@ -117,6 +117,9 @@ pub struct Entry {
     pub index: IndexRef,
     /// What it is made of.
     pub definition: IndexDefinition,
+    /// What tells this life of the index from one in another catalog with the same generation: local files and
+    /// snapshots carry it.
+    pub creation: Uuid,
     /// Whether its logs and queues exist.
     pub ready: bool,
     /// Whether the first document created it.
@@ -146,12 +149,13 @@ impl Catalog {
     /// Folds in the record at `position`. Every process does this alike, so all agree on who won a name.
     pub fn apply(&mut self, position: Position, record: &Record) -> Change {
         match &record.event {
-            Event::Create { name, definition, automatic, .. } => {
+            Event::Create { name, definition, request, automatic } => {
                 if self.entries.contains_key(name) || self.entries.len() >= MAX_INDEXES {
                     return Change::None;
                 }
                 let index = IndexRef { name: name.clone(), generation: Generation(position.0) };
-                let entry = Entry { index, definition: definition.clone(), ready: false, automatic: *automatic };
+                let (definition, automatic) = (definition.clone(), *automatic);
+                let entry = Entry { index, definition, creation: *request, ready: false, automatic };
                 self.entries.insert(name.clone(), entry.clone());
                 Change::Reserved(entry)
             }

@@ -15,13 +15,15 @@ use futures_util::stream::BoxStream;
 /// - **At least once.** A message whose consumer is dropped, or whose process dies, before it is settled comes again,
 ///   with `redelivered` set.
 /// - **Order.** One consumer gets the messages in the order in which they were published, but for those that come again.
-/// - The intake queue has one active consumer at a time; the others wait for its end.
+/// - The intake queue has one active consumer at a time; the others wait for its end. [`Delivery::check`] tells a
+///   consumer whether it still is that one.
 #[async_trait]
 pub trait WorkQueue: Send + Sync {
     /// Publishes a message; `Ok` means that it is kept.
     async fn publish(&self, queue: QueueName, message: Message) -> Result<(), QueueError>;
 
-    /// Consumes; at most `prefetch` messages are unsettled at a time. Lost connections are made again, silently.
+    /// Consumes; at most `prefetch` messages are unsettled at a time. The stream ends when the consumer is lost with its
+    /// connection: its unsettled messages come again, to whoever consumes then.
     async fn consume(&self, queue: QueueName, prefetch: NonZeroU16) -> Result<Deliveries, QueueError>;
 
     /// How many messages wait; on RabbitMQ this may be seconds old.
@@ -93,6 +95,12 @@ impl Delivery {
         Self { message, redelivered, settle }
     }
 
+    /// Asks the broker whether this consumer still holds the message: `Ok` means that no other consumer had it when
+    /// the broker answered, `Lost` that the connection has gone.
+    pub async fn check(&self) -> Result<(), QueueError> {
+        self.settle.check().await
+    }
+
     /// Settles the message, once. An error means that the consumer lost it: it comes again, here or elsewhere.
     pub async fn settle(self, settlement: Settlement) -> Result<(), QueueError> {
         self.settle.settle(self.message, settlement).await
@@ -108,6 +116,9 @@ impl fmt::Debug for Delivery {
 /// How an implementation settles its messages.
 #[async_trait]
 pub trait Settle: Send + Sync {
+    /// See [`Delivery::check`]: a round trip on the channel of the consumer.
+    async fn check(&self) -> Result<(), QueueError>;
+
     /// Carries the settlement out.
     async fn settle(self: Box<Self>, message: Message, settlement: Settlement) -> Result<(), QueueError>;
 }
