@@ -26,7 +26,7 @@ impl IndexName {
         let name = name.into();
         let body = |byte: &u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-');
         let starts_well = name.as_bytes().first().is_some_and(|byte| byte.is_ascii_alphanumeric());
-        if name.len() <= Self::MAX_LEN && starts_well && name.as_bytes().iter().all(|byte| body(byte)) {
+        if name.len() <= Self::MAX_LEN && starts_well && name.as_bytes().iter().all(body) {
             Ok(Self(name))
         } else {
             Err(InvalidIndexName(name.chars().take(Self::MAX_LEN + 1).collect()))

@@ -42,7 +42,7 @@ mod tests {
     #[test]
     fn is_the_crc32_of_zlib() {
         // The check value of CRC-32/ISO-HDLC: crc32("123456789") = 0xCBF43926.
-        assert_eq!(partition("123456789", u32::MAX), 0xCBF4_3926 % u32::MAX);
+        assert_eq!(partition("123456789", u32::MAX), 0xCBF4_3926);
         assert_eq!(partition("123456789", 4), 2);
     }
 

@@ -176,6 +176,6 @@ mod tests {
         {
             assert_eq!(round_score(score), rounded);
         }
-        assert_eq!(round_score(round_score(3.1415927)), round_score(3.1415927));
+        assert_eq!(round_score(round_score(2.3456789)), round_score(2.3456789));
     }
 }
