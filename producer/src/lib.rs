@@ -1,1 +1,74 @@
+//! The ways in: documents from HTTP and from any AMQP client are checked, given an id and a partition, and appended to
+//! that partition's log.
+//!
+//! From the edge inwards: [`http`] and [`intake`] take documents, [`split`] cuts a body into documents, [`admission`]
+//! checks them, [`upload`] counts what becomes of them, [`publisher`] hands each to the lane of its partition, and a lane packs,
+//! appends and confirms, exactly once.
 
+pub mod admission;
+pub mod http;
+pub mod intake;
+mod lane;
+mod log_space;
+pub mod publisher;
+pub mod split;
+pub mod upload;
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use warren_protocol::ports::Ports;
+use warren_service::catalog::CatalogHandle;
+use warren_service::config::Config;
+use warren_service::roster::Roster;
+use warren_service::stop::Stop;
+
+pub use publisher::{Publisher, WriteError};
+
+/// Where the producer listens unless told otherwise.
+pub const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8081);
+
+/// The producer of one process: what its HTTP routes work with, and its intake.
+#[derive(Clone)]
+pub struct Producer {
+    /// Appends documents.
+    pub publisher: Publisher,
+    /// Which indexes exist.
+    pub catalog: CatalogHandle,
+    /// The limits in force.
+    pub config: Config,
+    intake: Option<intake::Intake>,
+}
+
+impl Producer {
+    /// Starts the tasks of a producer; [`Producer::close`] ends them.
+    pub fn start(config: &Config, ports: &Ports, catalog: CatalogHandle, roster: &Roster, stop: &Stop) -> Self {
+        let space = log_space::LogSpace::start(roster.clone(), stop.clone());
+        let publisher = Publisher::new(ports.log.clone(), publisher::Writer::process(), config.producer.clone(), space.clone());
+        let intake = config
+            .producer
+            .intake
+            .then(|| intake::Intake::start(config.clone(), ports.clone(), catalog.clone(), space, stop.clone()));
+        Self { publisher, catalog, config: config.clone(), intake }
+    }
+
+    /// Waits until everything that was taken is confirmed or refused. Call it once nothing new comes in.
+    pub async fn close(self) {
+        if let Some(intake) = self.intake {
+            intake.stopped().await;
+        }
+        self.publisher.close().await;
+    }
+}
+
+/// Runs a producer until `stop`: the routes of [`http`], and the intake unless the configuration says no.
+pub async fn run(config: Config, ports: Ports, stop: Stop) -> anyhow::Result<()> {
+    let listener = warren_service::http::bind(&config.http, DEFAULT_LISTEN, &config.auth).await?;
+    let catalog = CatalogHandle::start(&ports, &stop).await?;
+    let roster = Roster::start(&ports, &stop).await?;
+    let producer = Producer::start(&config, &ports, catalog.clone(), &roster, &stop);
+    let ready = move || if catalog.is_ready() { Ok(()) } else { Err("the catalog is not read yet".to_owned()) };
+    let router = warren_service::http::finish(http::api(producer.clone()), ready);
+    warren_service::http::serve(listener, router, &config, &stop).await?;
+    producer.close().await;
+    Ok(())
+}

@@ -1,0 +1,202 @@
+//! The intake: documents that any AMQP client published, on their way into the logs.
+//!
+//! Of all producer processes one at a time consumes the intake queue, in *sessions*: from the start of a consumer to the
+//! loss of its connection. A session has an epoch of its own, taken from the catalog after its first message came, and
+//! checks that it still holds that message before it uses the epoch. So a session that was cut off without knowing can
+//! never open a later epoch than its successor, and whatever it still has on its way is void behind the successor's.
+//!
+//! A message is settled once the broker has confirmed its batch, or once it stands in the dead letters with its reason.
+
+mod message;
+
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use tokio_util::task::TaskTracker;
+use warren_protocol::batch::WriterId;
+use warren_protocol::ports::{Delivery, Ports, QueueError, QueueName, Settlement};
+use warren_service::catalog::{CatalogError, CatalogHandle};
+use warren_service::config::Config;
+use warren_service::stop::Stop;
+
+use crate::admission::{Admission, Refused};
+use crate::log_space::LogSpace;
+use crate::publisher::{Publisher, WriteError, Writer};
+
+/// Between two sessions, so that an outage does not burn the queue's delivery limit of 20.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// Between two looks at a log that is full.
+const FULL_PAUSE: Duration = Duration::from_secs(1);
+
+/// The intake of one process.
+#[derive(Clone)]
+pub(crate) struct Intake {
+    tasks: TaskTracker,
+}
+
+/// Why a session is over.
+#[derive(Debug, thiserror::Error)]
+enum SessionEnd {
+    #[error("the connection to the intake queue is lost")]
+    ConsumerLost,
+    #[error(transparent)]
+    Queue(#[from] QueueError),
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    #[error("an index cannot be used: {0}")]
+    Index(warren_protocol::Problem),
+}
+
+type Settled = BoxFuture<'static, Result<(), SessionEnd>>;
+
+impl Intake {
+    /// Starts to consume, until `stop`.
+    pub(crate) fn start(config: Config, ports: Ports, catalog: CatalogHandle, space: LogSpace, stop: Stop) -> Self {
+        let tasks = TaskTracker::new();
+        tasks.spawn(async move {
+            let mut pause = FIRST_PAUSE;
+            while !stop.is_requested() {
+                let mut session = Session {
+                    admission: Admission::new(catalog.clone(), config.clone()),
+                    config: &config,
+                    ports: &ports,
+                    catalog: &catalog,
+                    space: &space,
+                    stop: &stop,
+                    publisher: None,
+                    settling: FuturesUnordered::new(),
+                    settled: 0,
+                };
+                let Err(reason) = session.run().await else { return };
+                pause = if session.settled > 0 { FIRST_PAUSE } else { (pause * 2).min(LONGEST_PAUSE) };
+                tracing::warn!(%reason, pause_ms = pause.as_millis() as u64, "the intake starts anew");
+                drop(session);
+                tokio::select! {
+                    () = tokio::time::sleep(pause) => {}
+                    () = stop.requested() => {}
+                }
+            }
+        });
+        tasks.close();
+        Self { tasks }
+    }
+
+    /// Waits until it has stopped.
+    pub(crate) async fn stopped(&self) {
+        self.tasks.wait().await;
+    }
+}
+
+struct Session<'a> {
+    admission: Admission,
+    config: &'a Config,
+    ports: &'a Ports,
+    catalog: &'a CatalogHandle,
+    space: &'a LogSpace,
+    stop: &'a Stop,
+    /// There once the first message has come: then this session is the active one.
+    publisher: Option<Publisher>,
+    settling: FuturesUnordered<Settled>,
+    settled: u64,
+}
+
+impl Session<'_> {
+    /// Consumes until `stop` (`Ok`), or until the session cannot go on: what it holds then comes again.
+    async fn run(&mut self) -> Result<(), SessionEnd> {
+        let mut deliveries = self.ports.queue.consume(QueueName::Intake, self.config.producer.intake_prefetch).await?;
+        loop {
+            tokio::select! {
+                () = self.stop.requested() => break,
+                Some(settled) = self.settling.next() => self.note(settled)?,
+                delivery = deliveries.next() => self.take(delivery.ok_or(SessionEnd::ConsumerLost)?).await?,
+            }
+        }
+        // What was appended is settled before the consumer goes; the rest goes back to the queue.
+        self.settle_all().await
+    }
+
+    async fn take(&mut self, delivery: Delivery) -> Result<(), SessionEnd> {
+        let publisher = self.publisher(&delivery).await?;
+        let alone = delivery.redelivered;
+        if alone {
+            // A message that came before may have killed its consumer: it must not take its neighbours along.
+            self.settle_all().await?;
+        }
+        match message::write_of(&self.admission, &delivery.message).await {
+            Ok((entry, write)) => {
+                let handed = loop {
+                    match publisher.write(&entry, vec![write.clone()]).await {
+                        Err(WriteError::LogFull(detail)) => self.wait_for_space(&detail).await?,
+                        other => break other,
+                    }
+                };
+                self.settling.push(Box::pin(async move {
+                    let outcome = match handed {
+                        Ok(handed) => handed.confirmed().await,
+                        Err(error) => Err(error),
+                    };
+                    settle_write(delivery, outcome).await
+                }));
+            }
+            Err(Refused::Document(problem)) => {
+                let settlement = Settlement::DeadLetter { reason: problem.code.to_string(), detail: problem.detail };
+                self.settling.push(Box::pin(async move { Ok(delivery.settle(settlement).await?) }));
+            }
+            Err(Refused::Index(problem)) => return Err(SessionEnd::Index(problem)),
+        }
+        if alone { self.settle_all().await } else { Ok(()) }
+    }
+
+    /// The publisher of this session; the first message shows that this consumer is the active one.
+    async fn publisher(&mut self, first: &Delivery) -> Result<Publisher, SessionEnd> {
+        if let Some(publisher) = &self.publisher {
+            return Ok(publisher.clone());
+        }
+        let epoch = self.catalog.next_epoch(WriterId::INTAKE).await?;
+        first.check().await?;
+        tracing::info!(epoch, "this process takes documents from the intake queue");
+        let writer = Writer::Intake { epoch };
+        let publisher = Publisher::new(self.ports.log.clone(), writer, self.config.producer.clone(), self.space.clone());
+        Ok(self.publisher.insert(publisher).clone())
+    }
+
+    /// Holds the queue up: a full log is nobody's dead letter.
+    async fn wait_for_space(&mut self, detail: &str) -> Result<(), SessionEnd> {
+        tracing::warn!(detail, "the intake waits for a log that is full");
+        tokio::select! {
+            () = tokio::time::sleep(FULL_PAUSE) => Ok(()),
+            () = self.stop.requested() => Err(SessionEnd::ConsumerLost),
+        }
+    }
+
+    async fn settle_all(&mut self) -> Result<(), SessionEnd> {
+        while let Some(settled) = self.settling.next().await {
+            self.note(settled)?;
+        }
+        Ok(())
+    }
+
+    fn note(&mut self, settled: Result<(), SessionEnd>) -> Result<(), SessionEnd> {
+        settled?;
+        self.settled += 1;
+        Ok(())
+    }
+}
+
+async fn settle_write(delivery: Delivery, outcome: Result<(), WriteError>) -> Result<(), SessionEnd> {
+    let settlement = match outcome {
+        Ok(()) => Settlement::Done,
+        // The index was deleted in between: the next look at the catalog decides, and may create it anew.
+        Err(WriteError::IndexGone) => Settlement::Retry { after: FIRST_PAUSE },
+        Err(error @ WriteError::TooLarge(_)) => {
+            Settlement::DeadLetter { reason: "too_large".to_owned(), detail: error.to_string() }
+        }
+        Err(error) => return Err(error.into()),
+    };
+    Ok(delivery.settle(settlement).await?)
+}

@@ -1,0 +1,257 @@
+//! The lane to one partition's log: packs writes into batches, keeps several on their way, and after a lost connection
+//! opens the next epoch and sends again what was not confirmed, under the old numbers.
+//!
+//! A batch is sent when it is full, when nothing else is on its way, or when its first write has waited for the linger
+//! time: a single document goes out at once, and under load batches fill up by themselves.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::time::Instant;
+use warren_protocol::batch::{Epoch, Payload, PayloadBuilder, Sequence, encode_open};
+use warren_protocol::ports::{Appended, LogError, LogName, PartitionLog};
+use warren_service::config::ProducerConfig;
+
+use crate::log_space::LogSpace;
+use crate::publisher::{Write, WriteError, Writer};
+
+/// A lane without work ends after this time.
+const IDLE: Duration = Duration::from_secs(60);
+/// Between two tries to open an epoch.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+/// Writes of one caller to one partition, in order.
+pub(crate) struct Parcel {
+    pub writes: Vec<Write>,
+    /// Their share of the producer's memory, given back when the broker has answered.
+    pub room: OwnedSemaphorePermit,
+    pub done: oneshot::Sender<Result<(), WriteError>>,
+}
+
+/// Those who wait for the confirm of one batch.
+#[derive(Default)]
+struct Waiting(Vec<(oneshot::Sender<Result<(), WriteError>>, OwnedSemaphorePermit)>);
+
+impl Waiting {
+    fn tell(self, outcome: &Result<(), WriteError>) {
+        for (done, _room) in self.0 {
+            // A caller that has gone no longer wants to know.
+            let _ = done.send(outcome.clone());
+        }
+    }
+}
+
+struct InFlight {
+    payload: Payload,
+    sequence: Sequence,
+    confirm: Appended,
+    deadline: Instant,
+    waiting: Waiting,
+}
+
+struct Lane {
+    name: LogName,
+    log: Arc<dyn PartitionLog>,
+    writer: Arc<Writer>,
+    config: ProducerConfig,
+    space: LogSpace,
+    /// The open epoch; `None`: the next batch needs a new one.
+    epoch: Option<Epoch>,
+    next: Sequence,
+    builder: PayloadBuilder,
+    collected: Waiting,
+    collecting_since: Instant,
+    in_flight: VecDeque<InFlight>,
+}
+
+/// Runs a lane until its senders are gone, or it had no work for a minute.
+pub(crate) async fn run(
+    name: LogName,
+    log: Arc<dyn PartitionLog>,
+    writer: Arc<Writer>,
+    config: ProducerConfig,
+    space: LogSpace,
+    parcels: mpsc::Receiver<Parcel>,
+) {
+    let lane = Lane {
+        name,
+        log,
+        writer,
+        config,
+        space,
+        epoch: None,
+        next: 0,
+        builder: PayloadBuilder::default(),
+        collected: Waiting::default(),
+        collecting_since: Instant::now(),
+        in_flight: VecDeque::new(),
+    };
+    lane.drive(parcels).await;
+}
+
+impl Lane {
+    async fn drive(mut self, mut parcels: mpsc::Receiver<Parcel>) {
+        let mut held: Option<Parcel> = None;
+        let mut open = true;
+        while open || held.is_some() || !self.builder.is_empty() || !self.in_flight.is_empty() {
+            if let Some(parcel) = held.take_if(|parcel| self.fits(parcel)) {
+                self.collect(parcel);
+            }
+            let full = held.is_some() || self.builder.bytes() >= self.config.batch_bytes.get() as usize;
+            let linger = self.collecting_since + Duration::from_millis(self.config.linger_ms);
+            let due = full || !open || self.in_flight.is_empty() || Instant::now() >= linger;
+            // Without an epoch, one batch at a time goes ahead and opens it.
+            let has_slot = match self.epoch {
+                Some(_) => self.in_flight.len() < usize::from(self.config.in_flight_batches.get()),
+                None => self.in_flight.is_empty(),
+            };
+            if !self.builder.is_empty() && due && has_slot {
+                self.send().await;
+                continue;
+            }
+            let idle = self.builder.is_empty() && self.in_flight.is_empty();
+            tokio::select! {
+                outcome = next_confirm(&mut self.in_flight), if !self.in_flight.is_empty() => self.answered(outcome).await,
+                parcel = parcels.recv(), if open && held.is_none() => match parcel {
+                    Some(parcel) => {
+                        held = Some(parcel);
+                    }
+                    None => open = false,
+                },
+                () = tokio::time::sleep_until(linger), if !self.builder.is_empty() && has_slot => {}
+                () = tokio::time::sleep(IDLE), if idle && open => parcels.close(),
+            }
+        }
+    }
+
+    fn fits(&self, parcel: &Parcel) -> bool {
+        let bytes: usize = parcel.writes.iter().map(|write| write.body.as_ref().map_or(0, bytes::Bytes::len)).sum();
+        self.builder.is_empty() || self.builder.bytes() + bytes <= self.config.batch_bytes.get() as usize
+    }
+
+    fn collect(&mut self, parcel: Parcel) {
+        if self.builder.is_empty() {
+            self.collecting_since = Instant::now();
+        }
+        for write in &parcel.writes {
+            self.builder.push(&write.id, write.body.as_deref());
+        }
+        self.collected.0.push((parcel.done, parcel.room));
+    }
+
+    /// Packs what was collected and puts it on its way. An error is that batch's answer, and comes with its confirm.
+    async fn send(&mut self) {
+        let waiting = std::mem::take(&mut self.collected);
+        let payload = match std::mem::take(&mut self.builder).finish() {
+            Ok(payload) => payload,
+            Err(error) => return waiting.tell(&Err(WriteError::Unknown(format!("the batch cannot be packed: {error}")))),
+        };
+        let confirm = match self.opened().await {
+            Ok(epoch) => self.append(&payload, epoch, self.next).await,
+            Err(error) => failed(error),
+        };
+        let deadline = Instant::now() + Duration::from_millis(self.config.confirm_timeout_ms.get());
+        self.in_flight.push_back(InFlight { payload, sequence: self.next, confirm, deadline, waiting });
+        self.next += 1;
+    }
+
+    async fn append(&self, payload: &Payload, epoch: Epoch, sequence: Sequence) -> Appended {
+        let message = payload.encode(self.writer.id(), epoch, sequence);
+        self.space.appended(&self.name, message.len() as u64);
+        match self.log.append(&self.name, message).await {
+            Ok(confirm) => confirm,
+            Err(error) => failed(error),
+        }
+    }
+
+    /// The open epoch; opens the first one if there is none.
+    async fn opened(&mut self) -> Result<Epoch, LogError> {
+        match self.epoch {
+            Some(epoch) => Ok(epoch),
+            None => {
+                self.next = 0;
+                self.open(false, 0).await
+            }
+        }
+    }
+
+    async fn open(&mut self, continues: bool, next: Sequence) -> Result<Epoch, LogError> {
+        let epoch = self.writer.next_epoch();
+        self.log.append(&self.name, encode_open(self.writer.id(), epoch, continues, next)).await?.await?;
+        self.epoch = Some(epoch);
+        Ok(epoch)
+    }
+
+    async fn answered(&mut self, outcome: Result<(), LogError>) {
+        match outcome {
+            Ok(()) => {
+                if let Some(batch) = self.in_flight.pop_front() {
+                    batch.waiting.tell(&Ok(()));
+                }
+            }
+            Err(LogError::Unavailable(reason)) if self.writer.recovers() => self.recover(reason).await,
+            Err(error) => self.give_up(match error {
+                LogError::NotFound(_) => WriteError::IndexGone,
+                LogError::Full => WriteError::LogFull(error.to_string()),
+                LogError::TooLarge { .. } => WriteError::TooLarge(error.to_string()),
+                LogError::Unavailable(_) | LogError::Truncated { .. } | LogError::Replaced { .. } => {
+                    WriteError::Unknown(error.to_string())
+                }
+            }),
+        }
+    }
+
+    /// Opens the next epoch and sends everything unconfirmed again, until it works or the first batch's time is up.
+    async fn recover(&mut self, mut reason: String) {
+        let mut pause = FIRST_PAUSE;
+        tracing::warn!(log = %self.name, reason, unconfirmed = self.in_flight.len(), "the broker did not confirm, sending again");
+        while let Some(first) = self.in_flight.front() {
+            let (sequence, deadline) = (first.sequence, first.deadline);
+            if Instant::now() + pause >= deadline {
+                return self.give_up(WriteError::Unknown(reason));
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+            // The first epoch of a lane may be the one that could not be opened: then nothing of it was confirmed.
+            let continues = self.epoch.is_some();
+            match tokio::time::timeout_at(deadline, self.open(continues, sequence)).await {
+                Ok(Ok(epoch)) => return self.send_again(epoch).await,
+                Ok(Err(LogError::Unavailable(again))) => reason = again,
+                Ok(Err(error)) => return self.give_up(WriteError::Unknown(error.to_string())),
+                Err(_) => {}
+            }
+        }
+    }
+
+    async fn send_again(&mut self, epoch: Epoch) {
+        for at in 0..self.in_flight.len() {
+            let batch = &self.in_flight[at];
+            let confirm = self.append(&batch.payload, epoch, batch.sequence).await;
+            self.in_flight[at].confirm = confirm;
+        }
+    }
+
+    /// Tells everyone who waits, and forgets the numbers: what is unknown must not be mistaken for what comes next.
+    fn give_up(&mut self, error: WriteError) {
+        tracing::warn!(log = %self.name, %error, batches = self.in_flight.len(), "writes were not confirmed");
+        self.epoch = None;
+        for batch in self.in_flight.drain(..) {
+            batch.waiting.tell(&Err(error.clone()));
+        }
+    }
+}
+
+/// The answer to the oldest batch on its way.
+async fn next_confirm(in_flight: &mut VecDeque<InFlight>) -> Result<(), LogError> {
+    match in_flight.front_mut() {
+        Some(batch) => (&mut batch.confirm).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn failed(error: LogError) -> Appended {
+    Box::pin(std::future::ready(Err(error)))
+}

@@ -1,0 +1,243 @@
+//! Hands each write to the lane of its partition's log, within a bound of bytes that are taken and not yet confirmed.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio_util::task::TaskTracker;
+use warren_protocol::batch::{Epoch, WriterId};
+use warren_protocol::catalog::Entry;
+use warren_protocol::ports::{LogName, PartitionLog};
+use warren_protocol::problem::Code;
+use warren_protocol::{DocumentId, PartitionId, Problem, partition_of};
+use warren_service::config::ProducerConfig;
+
+use crate::lane::{self, Parcel};
+use crate::log_space::LogSpace;
+
+/// How many parcels wait at a lane; what they weigh is bounded by `buffer_bytes`.
+const LANE_CAPACITY: usize = 64;
+
+/// A write that passed its checks.
+#[derive(Clone, Debug)]
+pub struct Write {
+    /// The document's id.
+    pub id: DocumentId,
+    /// The document; `None` deletes it.
+    pub body: Option<Bytes>,
+}
+
+impl Write {
+    /// The bytes that it holds in memory until it is confirmed.
+    fn bytes(&self) -> usize {
+        self.id.as_str().len() + self.body.as_ref().map_or(0, Bytes::len) + 16
+    }
+}
+
+/// Why a write was not confirmed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WriteError {
+    /// The index was deleted meanwhile: read the catalog again. Nothing was written.
+    #[error("the index was deleted")]
+    IndexGone,
+    /// The log takes no more for now. Nothing was written.
+    #[error("{0}")]
+    LogFull(String),
+    /// The document is larger than the broker takes. Nothing was written.
+    #[error("the broker does not take a document of this size: {0}")]
+    TooLarge(String),
+    /// Too much is on its way already. Nothing was written.
+    #[error("more documents are on their way than producer.buffer_bytes allows: publish again later")]
+    Busy,
+    /// The broker does not confirm: the write may or may not happen, publish it again.
+    #[error("the broker did not confirm ({0}): publish again, a document that was kept is only replaced by itself")]
+    Unknown(String),
+}
+
+impl From<WriteError> for Problem {
+    fn from(error: WriteError) -> Self {
+        let code = match error {
+            WriteError::IndexGone => Code::UnknownIndex,
+            WriteError::LogFull(_) => Code::LogFull,
+            WriteError::TooLarge(_) => Code::TooLarge,
+            WriteError::Busy => Code::TooManyRequests,
+            WriteError::Unknown(_) => Code::Unavailable,
+        };
+        Self::new(code, error.to_string())
+    }
+}
+
+/// Who a publisher is in the logs.
+#[derive(Debug)]
+pub enum Writer {
+    /// A writer of this process only. It counts its epochs itself, and after a lost connection opens the next one.
+    Process {
+        /// Its name.
+        id: WriterId,
+        /// The epoch last opened.
+        epochs: AtomicU64,
+    },
+    /// One session of the intake: its epoch is over with the session, and with the first error.
+    Intake {
+        /// The epoch.
+        epoch: Epoch,
+    },
+}
+
+impl Writer {
+    /// A writer for this process.
+    pub fn process() -> Self {
+        Self::Process { id: WriterId::random(), epochs: AtomicU64::new(0) }
+    }
+
+    pub(crate) fn id(&self) -> WriterId {
+        match self {
+            Self::Process { id, .. } => *id,
+            Self::Intake { .. } => WriterId::INTAKE,
+        }
+    }
+
+    /// The epoch to open; each call of a process's writer gives a larger one.
+    pub(crate) fn next_epoch(&self) -> Epoch {
+        match self {
+            Self::Process { epochs, .. } => epochs.fetch_add(1, Ordering::Relaxed) + 1,
+            Self::Intake { epoch } => *epoch,
+        }
+    }
+
+    /// Whether it may go on in another epoch after an error.
+    pub(crate) fn recovers(&self) -> bool {
+        matches!(self, Self::Process { .. })
+    }
+}
+
+/// Appends writes to partition logs. Cheap to clone.
+#[derive(Clone)]
+pub struct Publisher {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    log: Arc<dyn PartitionLog>,
+    writer: Arc<Writer>,
+    config: ProducerConfig,
+    space: LogSpace,
+    room: Arc<Semaphore>,
+    lanes: Mutex<HashMap<PartitionId, mpsc::Sender<Parcel>>>,
+    tasks: TaskTracker,
+}
+
+/// Writes that were handed over.
+#[must_use = "nothing is kept before the confirm"]
+#[derive(Debug)]
+pub struct Handed {
+    parcels: Vec<oneshot::Receiver<Result<(), WriteError>>>,
+}
+
+impl Handed {
+    /// Waits until the broker has confirmed all of them; the first error otherwise. It ends within the publisher's time limits.
+    pub async fn confirmed(self) -> Result<(), WriteError> {
+        for parcel in self.parcels {
+            parcel.await.unwrap_or_else(|_| Err(WriteError::Unknown("the producer stops".to_owned())))?;
+        }
+        Ok(())
+    }
+}
+
+impl Publisher {
+    /// A publisher that writes as `writer`.
+    pub(crate) fn new(log: Arc<dyn PartitionLog>, writer: Writer, config: ProducerConfig, space: LogSpace) -> Self {
+        let room = Arc::new(Semaphore::new(config.buffer_bytes.get() as usize));
+        let (lanes, tasks) = (Mutex::new(HashMap::new()), TaskTracker::new());
+        Self { shared: Arc::new(Shared { log, writer: Arc::new(writer), config, space, room, lanes, tasks }) }
+    }
+
+    /// Hands writes over, in their order; waits for room, but not for the confirms.
+    pub async fn write(&self, entry: &Entry, writes: Vec<Write>) -> Result<Handed, WriteError> {
+        let mut by_partition: HashMap<u32, Vec<Write>> = HashMap::new();
+        for write in writes {
+            by_partition.entry(partition_of(&write.id, entry.definition.partitions)).or_default().push(write);
+        }
+        let mut parcels = Vec::new();
+        for (partition, writes) in by_partition {
+            let partition = PartitionId { index: entry.index.clone(), partition };
+            self.shared.space.check(&partition, entry.definition.log_max_bytes)?;
+            for writes in self.cut(writes) {
+                parcels.push(self.hand_over(&partition, writes).await?);
+            }
+        }
+        Ok(Handed { parcels })
+    }
+
+    /// Cuts writes so that a parcel fits into a batch; what is larger than a batch travels alone.
+    fn cut(&self, writes: Vec<Write>) -> Vec<Vec<Write>> {
+        let most = self.shared.config.batch_bytes.get() as usize;
+        let mut parcels: Vec<Vec<Write>> = Vec::new();
+        let mut weight = usize::MAX;
+        for write in writes {
+            let bytes = write.bytes();
+            match parcels.last_mut() {
+                Some(parcel) if weight.saturating_add(bytes) <= most => {
+                    weight += bytes;
+                    parcel.push(write);
+                }
+                _ => {
+                    weight = bytes;
+                    parcels.push(vec![write]);
+                }
+            }
+        }
+        parcels
+    }
+
+    async fn hand_over(
+        &self,
+        partition: &PartitionId,
+        writes: Vec<Write>,
+    ) -> Result<oneshot::Receiver<Result<(), WriteError>>, WriteError> {
+        let room = self.wait_for_room(writes.iter().map(Write::bytes).sum()).await?;
+        let (done, outcome) = oneshot::channel();
+        let mut parcel = Parcel { writes, room, done };
+        loop {
+            match self.lane(partition).send(parcel).await {
+                Ok(()) => return Ok(outcome),
+                Err(returned) => parcel = returned.0, // the lane had just ended for want of work
+            }
+        }
+    }
+
+    async fn wait_for_room(&self, bytes: usize) -> Result<OwnedSemaphorePermit, WriteError> {
+        let permits = bytes.min(self.shared.config.buffer_bytes.get() as usize) as u32;
+        let patience = Duration::from_millis(self.shared.config.confirm_timeout_ms.get());
+        match tokio::time::timeout(patience, self.shared.room.clone().acquire_many_owned(permits)).await {
+            Ok(Ok(permit)) => Ok(permit),
+            Ok(Err(_)) | Err(_) => Err(WriteError::Busy),
+        }
+    }
+
+    /// The running lane of a partition, started if there is none.
+    fn lane(&self, partition: &PartitionId) -> mpsc::Sender<Parcel> {
+        let shared = &self.shared;
+        let mut lanes = shared.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(lane) = lanes.get(partition).filter(|lane| !lane.is_closed()) {
+            return lane.clone();
+        }
+        lanes.retain(|_, lane| !lane.is_closed());
+        let (sender, parcels) = mpsc::channel(LANE_CAPACITY);
+        let name = LogName::Partition(partition.clone());
+        let (log, writer, config) = (shared.log.clone(), shared.writer.clone(), shared.config.clone());
+        shared.tasks.spawn(lane::run(name, log, writer, config, shared.space.clone(), parcels));
+        lanes.insert(partition.clone(), sender.clone());
+        sender
+    }
+
+    /// Waits until all that was handed over is confirmed or refused.
+    pub async fn close(&self) {
+        self.shared.lanes.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.shared.tasks.close();
+        self.shared.tasks.wait().await;
+    }
+}
