@@ -1,0 +1,72 @@
+//! What this worker holds: each replica's index for those who search, and its state for those who ask.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use warren_index::PartitionIndex;
+use warren_protocol::PartitionId;
+use warren_protocol::announcement::{PartitionReport, ReplicaState};
+
+/// All replicas of this worker.
+#[derive(Default)]
+pub(crate) struct Holdings {
+    replicas: RwLock<HashMap<PartitionId, Arc<Holding>>>,
+}
+
+/// One replica.
+pub(crate) struct Holding {
+    index: Mutex<Option<PartitionIndex>>,
+    report: Mutex<PartitionReport>,
+}
+
+impl Holdings {
+    /// Adds a replica, which has no index yet.
+    pub(crate) fn add(&self, partition: &PartitionId) -> Arc<Holding> {
+        let report = PartitionReport {
+            index: partition.index.clone(),
+            partition: partition.partition,
+            state: ReplicaState::CatchingUp,
+            position: None,
+            documents: 0,
+            log_bytes: 0,
+            error: None,
+        };
+        let holding = Arc::new(Holding { index: Mutex::new(None), report: Mutex::new(report) });
+        self.replicas.write().unwrap_or_else(PoisonError::into_inner).insert(partition.clone(), holding.clone());
+        holding
+    }
+
+    /// Takes a replica out.
+    pub(crate) fn remove(&self, partition: &PartitionId) {
+        self.replicas.write().unwrap_or_else(PoisonError::into_inner).remove(partition);
+    }
+
+    /// The index of a replica, `None` if this worker does not hold it.
+    pub(crate) fn index(&self, partition: &PartitionId) -> Option<PartitionIndex> {
+        let replicas = self.replicas.read().unwrap_or_else(PoisonError::into_inner);
+        replicas.get(partition)?.index.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The state of all replicas.
+    pub(crate) fn reports(&self) -> Vec<PartitionReport> {
+        let replicas = self.replicas.read().unwrap_or_else(PoisonError::into_inner);
+        replicas.values().map(|holding| holding.report()).collect()
+    }
+}
+
+impl Holding {
+    /// Sets the index that searches use from now on.
+    pub(crate) fn set_index(&self, index: PartitionIndex) {
+        *self.index.lock().unwrap_or_else(PoisonError::into_inner) = Some(index);
+    }
+
+    /// Changes the state.
+    pub(crate) fn update(&self, change: impl FnOnce(&mut PartitionReport)) {
+        change(&mut self.report.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// The state.
+    pub(crate) fn report(&self) -> PartitionReport {
+        self.report.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}

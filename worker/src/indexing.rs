@@ -1,0 +1,174 @@
+//! Turns the messages of a log into an index: judges each batch, applies its operations, commits both with the place in
+//! the log. Everything here blocks, and runs on a thread for such work.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use warren_index::{Checkpoint, IndexError, PartitionIndex, PartitionWriter};
+use warren_protocol::batch::{BatchError, Kind};
+use warren_protocol::ports::{FollowFrom, LogEntry, Message, Position};
+use warren_protocol::writer::{Verdict, WriterTable};
+use warren_protocol::{Batch, IndexName, Operation};
+
+/// A message of the log with its header read.
+pub(crate) struct Received {
+    pub entry: LogEntry,
+    pub batch: Batch,
+}
+
+impl Received {
+    /// Reads the header.
+    pub(crate) fn new(entry: LogEntry) -> Result<Self, BatchFailure> {
+        let batch = Batch::decode(&entry.message).map_err(|error| BatchFailure { position: entry.position, error })?;
+        Ok(Self { entry, batch })
+    }
+
+    /// The bytes of its documents.
+    pub(crate) fn document_bytes(&self) -> u64 {
+        match self.batch.header.kind {
+            Kind::Write { unpacked_bytes, .. } => unpacked_bytes.into(),
+            Kind::Open { .. } => 0,
+        }
+    }
+}
+
+/// A batch that cannot be read. It is never skipped: the partition stops here until a program comes that can.
+#[derive(Debug, thiserror::Error)]
+#[error("the batch at position {position} of the log cannot be read: {error}")]
+pub(crate) struct BatchFailure {
+    pub position: Position,
+    pub error: BatchError,
+}
+
+/// Why indexing stopped.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum IndexingError {
+    #[error(transparent)]
+    Batch(#[from] BatchFailure),
+    #[error(transparent)]
+    Index(#[from] IndexError),
+}
+
+/// One partition's writer with its place in the log.
+pub(crate) struct Indexer {
+    index: PartitionIndex,
+    writer: PartitionWriter,
+    writers: WriterTable,
+    /// The last message that was applied, with its digest.
+    last: Option<(Position, u32)>,
+    log_bytes: u64,
+    name: Arc<IndexName>,
+}
+
+/// What became visible with a commit.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Committed {
+    pub position: Option<Position>,
+    pub documents: u64,
+    pub log_bytes: u64,
+}
+
+impl Indexer {
+    /// A writer that goes on where the last commit ended.
+    pub(crate) fn new(index: PartitionIndex, checkpoint: Option<Checkpoint>, name: IndexName) -> Result<Self, IndexError> {
+        let writer = index.writer()?;
+        let (writers, last, log_bytes) = match checkpoint {
+            Some(checkpoint) => (checkpoint.writers, Some((checkpoint.position, checkpoint.digest)), checkpoint.log_bytes),
+            None => (WriterTable::default(), None, 0),
+        };
+        Ok(Self { index, writer, writers, last, log_bytes, name: Arc::new(name) })
+    }
+
+    /// Where to follow the log from.
+    pub(crate) fn follow_from(&self) -> FollowFrom {
+        match self.last {
+            Some((position, digest)) => FollowFrom::After { position, digest },
+            None => FollowFrom::Start,
+        }
+    }
+
+    /// What the last commit made visible.
+    pub(crate) fn committed(&self) -> Committed {
+        Committed {
+            position: self.last.map(|(position, _)| position),
+            documents: self.index.documents(),
+            log_bytes: self.log_bytes,
+        }
+    }
+
+    /// Applies a message; gives the documents that could not be indexed, for the dead letters.
+    pub(crate) fn apply(&mut self, received: &Received) -> Result<Vec<Message>, IndexingError> {
+        let Received { entry, batch } = received;
+        let position = entry.position;
+        if self.last.is_some_and(|(last, _)| position <= last) {
+            return Ok(Vec::new()); // a log that was followed from its start again
+        }
+        let dead = match self.writers.judge(&batch.header, position) {
+            Verdict::Apply => self.index_operations(received)?,
+            Verdict::ApplyAfterGap { expected, found } => {
+                let writer = batch.header.writer;
+                tracing::error!(%position, %writer, expected, found, "batches are missing in the log, they may still come");
+                self.index_operations(received)?
+            }
+            Verdict::Lost { expected, next } => {
+                let writer = batch.header.writer;
+                tracing::error!(%position, %writer, expected, next, "the broker has lost batches that it had confirmed");
+                Vec::new()
+            }
+            Verdict::Opened => Vec::new(),
+            verdict @ (Verdict::Duplicate | Verdict::Stale) => {
+                tracing::debug!(%position, ?verdict, "skipped a batch");
+                Vec::new()
+            }
+        };
+        self.last = Some((position, entry.digest()));
+        self.log_bytes += entry.message.len() as u64;
+        Ok(dead)
+    }
+
+    fn index_operations(&mut self, received: &Received) -> Result<Vec<Message>, IndexingError> {
+        let failure = |error| BatchFailure { position: received.entry.position, error };
+        let operations = received.batch.operations().map_err(failure)?;
+        let mut dead = Vec::new();
+        for operation in operations.iter() {
+            match operation.map_err(failure)? {
+                Operation::Delete { id } => self.writer.delete(id),
+                Operation::Put { id, body } => match self.writer.put(id, body) {
+                    Ok(()) => {}
+                    Err(IndexError::Document(detail)) => dead.push(self.dead_letter(id, body, &detail)),
+                    Err(error) => return Err(error.into()),
+                },
+            }
+        }
+        Ok(dead)
+    }
+
+    /// The producer checks documents; what passed there and fails here is a difference between the two that a person has
+    /// to look at, with the document at hand.
+    fn dead_letter(&self, id: &str, body: &[u8], detail: &str) -> Message {
+        tracing::error!(id, detail, "a document cannot be indexed, it goes to the dead letters");
+        let header = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        Message {
+            body: Bytes::copy_from_slice(body),
+            routing_key: self.name.to_string(),
+            message_id: Some(id.to_owned()),
+            headers: [
+                header("warren-reason", "not_indexable"),
+                header("warren-detail", detail),
+                header("warren-source", "worker"),
+                header("warren-attempts", "1"),
+            ]
+            .into(),
+            ..Message::default()
+        }
+    }
+
+    /// Makes everything applied so far visible and remembers the place in the log, in one.
+    pub(crate) fn commit(&mut self) -> Result<Committed, IndexError> {
+        if let Some((position, digest)) = self.last {
+            let (writers, log_bytes) = (self.writers.clone(), self.log_bytes);
+            self.writer.commit(&Checkpoint { position, digest, writers, log_bytes })?;
+        }
+        Ok(self.committed())
+    }
+}

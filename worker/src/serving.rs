@@ -1,0 +1,96 @@
+//! Answers the questions of query services: about one partition, or to this very worker.
+
+use std::num::NonZeroU16;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::future::join_all;
+use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
+use warren_index::{PartitionIndex, SearchError, SearchSpec};
+use warren_protocol::PartitionId;
+use warren_protocol::ports::{RpcCall, RpcTarget};
+use warren_protocol::rpc::{Answer, Failure, Item, Message, Question, Reply, Request};
+
+use crate::Shared;
+
+/// Between two tries to serve.
+const PAUSE: Duration = Duration::from_secs(1);
+/// What a worker has unanswered of one queue at a time. More would wait here instead of at a replica that is free.
+const CONCURRENCY: NonZeroU16 = NonZeroU16::MIN.saturating_add(15);
+/// The bytes of documents in one answer: hits beyond carry their id only, and are fetched if they are needed.
+const MAX_ANSWER_BYTES: usize = 1024 * 1024;
+
+/// Serves the questions to this worker, until it stops.
+pub(crate) async fn serve_worker(shared: Arc<Shared>) {
+    let stop = shared.stop.clone();
+    let target = RpcTarget::Worker(shared.id.clone());
+    tokio::select! {
+        () = serve(shared, target) => {}
+        () = stop.requested() => {}
+    }
+}
+
+/// Serves the questions to a partition, until this future is dropped; what is being answered then is still answered.
+pub(crate) async fn serve_partition(shared: Arc<Shared>, partition: PartitionId) {
+    serve(shared, RpcTarget::Partition(partition)).await;
+}
+
+async fn serve(shared: Arc<Shared>, target: RpcTarget) {
+    loop {
+        match shared.ports.rpc.serve(&target, CONCURRENCY).await {
+            Ok(mut incoming) => {
+                let answering = TaskTracker::new();
+                while let Some(call) = incoming.next().await {
+                    answering.spawn(answer_call(shared.clone(), call));
+                }
+            }
+            Err(error) => tracing::warn!(%target, %error, "cannot serve searches"),
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+async fn answer_call(shared: Arc<Shared>, call: RpcCall) {
+    let reply = match Request::decode(&call.request) {
+        Ok(request) => {
+            let deadline = Instant::now() + Duration::from_millis(request.remaining_ms.into());
+            let answers = request.items.into_iter().map(|item| answer_item(&shared, item, deadline));
+            Reply { answers: join_all(answers).await }
+        }
+        // One answer is enough: the caller counts on none.
+        Err(error) => Reply { answers: vec![Err(Failure::Internal(error.to_string()))] },
+    };
+    match reply.encode() {
+        Ok(reply) => {
+            if let Err(error) = call.reply(reply).await {
+                tracing::warn!(%error, "cannot send a reply");
+            }
+        }
+        Err(error) => tracing::error!(%error, "cannot encode a reply"),
+    }
+}
+
+async fn answer_item(shared: &Shared, item: Item, deadline: Instant) -> Result<Answer, Failure> {
+    let partition = PartitionId { index: item.index, partition: item.partition };
+    let index = shared.holdings.index(&partition).ok_or(Failure::NotHere)?;
+    shared.pool.run(deadline, move || answer(&index, item.question)).await
+}
+
+fn answer(index: &PartitionIndex, question: Question) -> Result<Answer, Failure> {
+    let answered = match question {
+        Question::Search { query, lenient, hits, count, highlight } => {
+            let spec = SearchSpec { query, lenient, hits: hits as usize, count, highlight, max_bytes: MAX_ANSWER_BYTES };
+            index.search(&spec).map(|result| Answer::Hits { total: result.total, hits: result.hits })
+        }
+        Question::Fetch { ids, highlight } => index.fetch(&ids, highlight.as_deref()).map(Answer::Documents),
+    };
+    answered.map_err(|error| match error {
+        SearchError::InvalidQuery(detail) => Failure::InvalidQuery(detail),
+        SearchError::Internal(detail) => {
+            tracing::error!(detail, "a search failed");
+            Failure::Internal(detail)
+        }
+    })
+}
