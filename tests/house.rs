@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result};
-use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package};
 use serde_json::Value;
 
 /// What each crate may name of the house; see ARCHITECTURE.md.
@@ -58,20 +58,44 @@ fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-fn metadata() -> Result<Metadata> {
-    let options = vec!["--locked".to_owned(), "--offline".to_owned()];
-    Ok(MetadataCommand::new().manifest_path(root().join("Cargo.toml")).other_options(options).exec()?)
+/// What `cargo metadata` says. (Through the crate of that name, serde_json would get another feature here than in
+/// `cargo run`, and all that stands on it would be built twice.)
+struct Metadata(Value);
+
+impl Metadata {
+    fn read() -> Result<Self> {
+        let arguments = ["metadata", "--format-version=1", "--locked"];
+        let output = Command::new(env!("CARGO")).args(arguments).current_dir(root()).output()?;
+        anyhow::ensure!(output.status.success(), "cargo metadata: {}", String::from_utf8_lossy(&output.stderr));
+        Ok(Self(serde_json::from_slice(&output.stdout)?))
+    }
+
+    /// All packages of the lock file that some target needs.
+    fn packages(&self) -> impl Iterator<Item = &Value> {
+        list(&self.0["packages"])
+    }
+
+    /// The packages of the house.
+    fn members(&self) -> impl Iterator<Item = &Value> {
+        self.packages().filter(|package| list(&self.0["workspace_members"]).any(|member| *member == package["id"]))
+    }
+}
+
+fn list(value: &Value) -> impl Iterator<Item = &Value> {
+    value.as_array().into_iter().flatten()
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}
+
+fn name(package: &Value) -> &str {
+    text(&package["name"])
 }
 
 fn toml_file(path: &Path) -> Result<Value> {
     let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;
     toml::from_str(&text).with_context(|| path.display().to_string())
-}
-
-/// The names of what a package needs, to run or to be built; for tests it may take more.
-fn needs(package: &Package) -> BTreeSet<&str> {
-    let needed = package.dependencies.iter().filter(|dependency| dependency.kind != DependencyKind::Development);
-    needed.map(|dependency| dependency.name.as_str()).collect()
 }
 
 fn none(violations: Vec<String>) -> Result<()> {
@@ -81,24 +105,22 @@ fn none(violations: Vec<String>) -> Result<()> {
 
 #[test]
 fn crates_depend_on_each_other_along_the_arrows_only() -> Result<()> {
-    let metadata = metadata()?;
-    let members = metadata.workspace_packages();
-    let names: BTreeSet<&str> = members.iter().map(|package| package.name.as_str()).collect();
+    let metadata = Metadata::read()?;
+    let names: BTreeSet<&str> = metadata.members().map(name).collect();
     let known: BTreeSet<&str> = ARROWS.iter().map(|(name, _)| *name).chain(LEAVES).collect();
     assert_eq!(names, known, "a crate of the workspace has no place in ARROWS or LEAVES");
 
     let mut violations = Vec::new();
-    for package in members {
-        let allowed = ARROWS.iter().find(|(name, _)| *name == package.name.as_str()).map(|(_, allowed)| *allowed);
-        // Arrows hold for tests inside of a crate too: what spans crates is tested in warren-tests.
-        for dependency in &package.dependencies {
-            let name = dependency.name.as_str();
+    for package in metadata.members() {
+        let allowed = ARROWS.iter().find(|(crate_name, _)| *crate_name == name(package)).map(|(_, allowed)| *allowed);
+        // Dependencies for tests are no exception: what spans crates is tested in warren-tests.
+        for dependency in list(&package["dependencies"]).map(name) {
             let wrong = match allowed {
-                Some(allowed) => names.contains(name) && !allowed.contains(&name),
-                None => LEAVES.contains(&name),
+                Some(allowed) => names.contains(dependency) && !allowed.contains(&dependency),
+                None => LEAVES.contains(&dependency),
             };
             if wrong {
-                violations.push(format!("{} depends on {name}", package.name));
+                violations.push(format!("{} depends on {dependency}", name(package)));
             }
         }
     }
@@ -107,76 +129,70 @@ fn crates_depend_on_each_other_along_the_arrows_only() -> Result<()> {
 
 #[test]
 fn fenced_crates_are_named_by_their_keepers_only() -> Result<()> {
-    let metadata = metadata()?;
+    let metadata = Metadata::read()?;
     let mut violations = Vec::new();
     for (fenced, keepers) in FENCES {
-        let namers: BTreeSet<&str> = metadata
-            .workspace_packages()
-            .into_iter()
-            .filter(|package| needs(package).contains(fenced))
-            .map(|package| package.name.as_str())
-            .collect();
-        // Without a keeper that uses it, the fence would guard nothing.
+        let names_it = |package: &&Value| list(&package["dependencies"]).any(|dependency| name(dependency) == fenced);
+        let namers: BTreeSet<&str> = metadata.members().filter(names_it).map(name).collect();
+        // Without the keeper that it was built for, the fence would guard nothing.
         if !namers.contains(keepers[0]) {
             violations.push(format!("{} does not name {fenced}: is the fence still right?", keepers[0]));
         }
-        violations.extend(namers.iter().filter(|name| !keepers.contains(name)).map(|name| format!("{name} names {fenced}")));
+        violations.extend(namers.iter().filter(|namer| !keepers.contains(namer)).map(|namer| format!("{namer} names {fenced}")));
     }
     none(violations)
 }
 
 #[test]
 fn the_protocol_is_pure() -> Result<()> {
-    let metadata = metadata()?;
-    let resolve = metadata.resolve.as_ref().context("cargo metadata resolved nothing")?;
-    let protocol = metadata.workspace_packages().into_iter().find(|package| package.name.as_str() == "warren-protocol");
-    let mut open = vec![&protocol.context("there is no warren-protocol")?.id];
+    let metadata = Metadata::read()?;
+    let protocol =
+        metadata.members().find(|package| name(package) == "warren-protocol").context("there is no warren-protocol")?;
+    let mut open = vec![text(&protocol["id"])];
     let mut reached = BTreeSet::new();
     while let Some(id) = open.pop() {
+        let node = list(&metadata.0["resolve"]["nodes"]).find(|node| node["id"] == id);
         if reached.insert(id)
-            && let Some(node) = resolve.nodes.iter().find(|node| node.id == *id)
+            && let Some(node) = node
         {
-            let normal = |kind: &cargo_metadata::DepKindInfo| kind.kind == DependencyKind::Normal;
-            open.extend(
-                node.deps.iter().filter(|dependency| dependency.dep_kinds.iter().any(normal)).map(|dependency| &dependency.pkg),
-            );
+            // The kind null is what runs; the others only build or test.
+            let runs = |needed: &&Value| list(&needed["dep_kinds"]).any(|kind| kind["kind"].is_null());
+            open.extend(list(&node["deps"]).filter(runs).map(|needed| text(&needed["pkg"])));
         }
     }
     assert!(reached.len() > 10, "only {} packages were reached: the walk is broken", reached.len());
     let impure =
-        metadata.packages.iter().filter(|package| reached.contains(&package.id) && IO_CRATES.contains(&package.name.as_str()));
-    none(impure.map(|package| format!("warren-protocol reaches {}", package.name)).collect())
+        metadata.packages().filter(|package| reached.contains(text(&package["id"])) && IO_CRATES.contains(&name(package)));
+    none(impure.map(|package| format!("warren-protocol reaches {}", name(package))).collect())
 }
 
 #[test]
 fn every_package_has_an_allowed_licence_and_comes_from_the_registry() -> Result<()> {
     let deny = toml_file(&root().join("deny.toml"))?;
-    let allowed = deny["licenses"]["allow"].as_array().context("deny.toml: licenses.allow is no list")?;
-    let allowed = allowed
-        .iter()
-        .map(|name| spdx::Licensee::parse(name.as_str().unwrap_or_default()).with_context(|| format!("deny.toml: {name}")))
+    let allowed = list(&deny["licenses"]["allow"])
+        .map(|licence| spdx::Licensee::parse(text(licence)).with_context(|| format!("deny.toml: {licence}")))
         .collect::<Result<Vec<_>>>()?;
-    let banned: Vec<&str> =
-        deny["bans"]["deny"].as_array().into_iter().flatten().filter_map(|ban| ban["name"].as_str()).collect();
-    assert!(!banned.is_empty(), "deny.toml: bans.deny is empty");
+    let banned: Vec<&str> = list(&deny["bans"]["deny"]).map(name).collect();
+    assert!(!banned.is_empty() && !banned.contains(&""), "deny.toml: bans.deny is not a list of names");
 
     let mut violations = Vec::new();
-    for package in metadata()?.packages {
-        let name = format!("{} {}", package.name, package.version);
-        if !may_be_used(package.license.as_deref().unwrap_or_default(), &allowed) {
-            violations.push(format!("{name}: licence {:?}", package.license));
+    for package in Metadata::read()?.packages() {
+        let title = format!("{} {}", name(package), text(&package["version"]));
+        if !may_be_used(text(&package["license"]), &allowed) {
+            violations.push(format!("{title}: licence {}", package["license"]));
         }
-        if banned.contains(&package.name.as_str()) {
-            violations.push(format!("{name}: banned by deny.toml"));
+        if banned.contains(&name(package)) {
+            violations.push(format!("{title}: banned by deny.toml"));
         }
-        if package.source.as_ref().is_some_and(|source| !source.is_crates_io()) {
-            violations.push(format!("{name}: from {:?}", package.source));
+        // Only the house itself has no source.
+        if !package["source"].is_null() && package["source"] != "registry+https://github.com/rust-lang/crates.io-index" {
+            violations.push(format!("{title}: from {}", package["source"]));
         }
     }
     none(violations)
 }
 
-/// Whether some choice that the SPDX expression leaves is allowed.
+/// Whether one of the choices that the SPDX expression leaves is allowed.
 fn may_be_used(expression: &str, allowed: &[spdx::Licensee]) -> bool {
     // "MIT/Apache-2.0" is how crates used to say OR.
     spdx::Expression::parse_mode(expression, spdx::ParseMode::LAX)
@@ -202,22 +218,22 @@ fn licence_expressions_are_understood() -> Result<()> {
 }
 
 #[test]
-fn every_crate_inherits_version_licence_and_lints() -> Result<()> {
+fn every_crate_inherits_from_the_workspace() -> Result<()> {
     let mut violations = Vec::new();
-    for package in metadata()?.workspace_packages() {
-        let manifest = toml_file(package.manifest_path.as_std_path())?;
-        for (table, key) in [("lints", "workspace"), ("package", "version"), ("package", "license"), ("package", "rust-version")]
-        {
-            let value = &manifest[table][key];
-            if value != true && value["workspace"] != true {
-                violations.push(format!("{}: {table}.{key} is not the workspace's", package.name));
+    for package in Metadata::read()?.members() {
+        let manifest = toml_file(Path::new(text(&package["manifest_path"])))?;
+        let mut check = |key: String, inherited: &Value| {
+            if *inherited != true {
+                violations.push(format!("{}: {key} is not the workspace's", name(package)));
             }
+        };
+        check("lints".to_owned(), &manifest["lints"]["workspace"]);
+        for key in ["version", "edition", "rust-version", "license", "publish"] {
+            check(format!("package.{key}"), &manifest["package"][key]["workspace"]);
         }
         for table in ["dependencies", "dev-dependencies", "build-dependencies"] {
-            for (name, dependency) in manifest[table].as_object().into_iter().flatten() {
-                if dependency["workspace"] != true {
-                    violations.push(format!("{}: {table}.{name} is not the workspace's", package.name));
-                }
+            for (dependency, value) in manifest[table].as_object().into_iter().flatten() {
+                check(format!("{table}.{dependency}"), &value["workspace"]);
             }
         }
     }
@@ -227,41 +243,38 @@ fn every_crate_inherits_version_licence_and_lints() -> Result<()> {
 #[test]
 fn every_source_file_says_why_it_exists_and_is_short() -> Result<()> {
     let mut files = Vec::new();
-    for package in metadata()?.workspace_packages() {
-        let folder = package.manifest_path.as_std_path().parent().context("a manifest without a folder")?;
-        let is_root = package.name.as_str() == "warren";
-        rust_files(&if is_root { folder.join("src") } else { folder.to_owned() }, &mut files)?;
+    for package in Metadata::read()?.members() {
+        let folder = Path::new(text(&package["manifest_path"])).parent().context("a manifest without a folder")?;
+        // The root's folder is the whole repository.
+        let sources = if name(package) == "warren" { folder.join("src") } else { folder.to_owned() };
+        rust_files(&sources, &mut files)?;
     }
     assert!(files.len() > 20, "only {} source files were found", files.len());
     let mut violations = Vec::new();
     for file in files {
-        let text = fs::read_to_string(&file).with_context(|| file.display().to_string())?;
-        let name = file.strip_prefix(root().canonicalize()?).unwrap_or(&file).display();
-        if !text.starts_with("//!") {
-            violations.push(format!("{name}: does not begin with a //! line that says why it exists"));
+        let content = fs::read_to_string(&file).with_context(|| file.display().to_string())?;
+        let title = file.display();
+        if !content.starts_with("//! ") {
+            violations.push(format!("{title}: the first line does not say why the file exists"));
         }
-        let lines = text.lines().count();
+        let lines = content.lines().count();
         if lines > MAX_LINES {
-            violations.push(format!("{name}: {lines} lines, more than {MAX_LINES}"));
+            violations.push(format!("{title}: {lines} lines, more than {MAX_LINES}"));
         }
         if file.ends_with("mod.rs") {
-            violations.push(format!("{name}: foo.rs and foo/, never foo/mod.rs"));
+            violations.push(format!("{title}: foo.rs and foo/, never foo/mod.rs"));
         }
     }
     none(violations)
 }
 
 fn rust_files(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
-    if !folder.exists() {
-        return Ok(());
-    }
-    for entry in fs::read_dir(folder)? {
+    for entry in fs::read_dir(folder).with_context(|| folder.display().to_string())? {
         let entry = entry?;
-        let path = entry.path();
         if entry.file_type()?.is_dir() {
-            rust_files(&path, files)?;
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            files.push(path);
+            rust_files(&entry.path(), files)?;
+        } else if entry.path().extension().is_some_and(|extension| extension == "rs") {
+            files.push(entry.path());
         }
     }
     Ok(())
