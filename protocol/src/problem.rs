@@ -77,6 +77,8 @@ codes! {
     MethodNotAllowed = "method_not_allowed", 405, "The route does not take this method";
     /// An index of that name exists with another definition.
     IndexExists = "index_exists", 409, "The index exists with another definition";
+    /// No more indexes can be created.
+    TooManyIndexes = "too_many_indexes", 409, "There are too many indexes";
     /// The request or the document is larger than allowed.
     TooLarge = "too_large", 413, "Too large";
     /// The content type or encoding is not one that this route reads.

@@ -1,1 +1,18 @@
+//! What every process of Warren shares, so that each role holds its own work and nothing else.
+//!
+//! [`program`] is the door of every role: it reads the [`config`], starts [`telemetry`], connects the broker, and runs
+//! the role until [`stop`]. [`http`] is the edge: problems, extractors, and the guarded server. [`catalog`] is the live
+//! table of indexes, [`roster`] the workers that are alive.
 
+pub mod catalog;
+pub mod config;
+pub mod http;
+pub mod program;
+pub mod roster;
+pub mod stop;
+pub mod telemetry;
+
+pub use catalog::{CatalogError, CatalogHandle, Creation};
+pub use config::{Config, ConfigError};
+pub use roster::Roster;
+pub use stop::Stop;

@@ -1,0 +1,339 @@
+//! The one shape of configuration of every program: parsed once, into types that cannot be wrong.
+
+mod load;
+mod secret;
+mod share;
+
+use std::net::SocketAddr;
+use std::num::{NonZeroU16, NonZeroU32, NonZeroU64};
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+pub use load::ConfigError;
+pub use secret::Secret;
+pub use share::Share;
+
+/// The settings in force.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Where the embedded broker and the workers keep their files.
+    pub data_dir: PathBuf,
+    /// How long a stop may take, in milliseconds; what is not finished then is given up.
+    pub stop_timeout_ms: NonZeroU64,
+    /// Which broker, and how to reach it.
+    pub broker: warren_broker::Settings,
+    /// The HTTP server.
+    pub http: HttpConfig,
+    /// Who may use the HTTP interface.
+    pub auth: AuthConfig,
+    /// How indexes come to be.
+    pub indexes: IndexesConfig,
+    /// The ways in.
+    pub producer: ProducerConfig,
+    /// Indexing and searching.
+    pub worker: WorkerConfig,
+    /// Fanning out and merging.
+    pub query: QueryConfig,
+    /// What is logged, and how.
+    pub log: LogConfig,
+}
+
+/// The HTTP server.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct HttpConfig {
+    /// Where to listen; without it, the role's own default on the loopback interface.
+    pub listen: Option<SocketAddr>,
+    /// Whether to serve other addresses than the loopback ones without keys.
+    pub insecure: bool,
+    /// Whether producer and query service each serve the routes of both.
+    pub both: bool,
+    /// Names that requests may call this server by, besides `localhost` and addresses; matters without keys.
+    pub hosts: Vec<String>,
+    /// The largest body of an upload of documents, in bytes, as sent and as unpacked.
+    pub max_body_bytes: NonZeroU64,
+    /// The largest document, in bytes.
+    pub max_document_bytes: NonZeroU32,
+    /// How many requests are worked on at once; beyond, they are answered 429.
+    pub max_requests: NonZeroU32,
+    /// How many connections are open at once; beyond, they wait in the backlog of the operating system.
+    pub max_connections: NonZeroU32,
+    /// How long a connection may be silent between requests, within a request's head, or within its body, in
+    /// milliseconds.
+    pub idle_timeout_ms: NonZeroU64,
+}
+
+/// Who may use the HTTP interface.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AuthConfig {
+    /// The keys, any of which opens everything. None: no key is asked for.
+    pub keys: Vec<Secret>,
+}
+
+/// How indexes come to be.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct IndexesConfig {
+    /// Whether the first document of an unknown index creates it.
+    pub auto_create: bool,
+    /// How many indexes may be created so.
+    pub auto_create_limit: u32,
+}
+
+/// The ways in.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ProducerConfig {
+    /// How many bytes of documents share a batch, before compression.
+    pub batch_bytes: NonZeroU32,
+    /// How long a batch waits for more documents, in milliseconds.
+    pub linger_ms: u64,
+    /// How many batches of one log are unconfirmed at a time.
+    pub in_flight_batches: NonZeroU16,
+    /// How many bytes of documents are taken and not confirmed at a time.
+    pub buffer_bytes: NonZeroU32,
+    /// How long a document may wait for its confirm, in milliseconds.
+    pub confirm_timeout_ms: NonZeroU64,
+    /// Whether to serve the intake queue.
+    pub intake: bool,
+    /// How many messages of the intake queue are unsettled at a time.
+    pub intake_prefetch: NonZeroU16,
+    /// How many rejected documents an answer lists; all are counted.
+    pub max_rejected_listed: u32,
+}
+
+/// Indexing and searching.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct WorkerConfig {
+    /// Which partitions this worker takes.
+    pub share: Share,
+    /// The memory for indexing, of all partitions together, in bytes.
+    pub memory_bytes: NonZeroU64,
+    /// How long written documents may wait until a search sees them, in milliseconds, when there is no load.
+    pub refresh_interval_ms: NonZeroU64,
+    /// How many searches run at a time; without it, as many as there are cores.
+    pub search_threads: Option<NonZeroU16>,
+    /// How many bytes of a partition's log are read ahead of indexing.
+    pub follow_buffer_bytes: NonZeroU32,
+    /// The pause between two looks at the slots, in milliseconds.
+    pub claim_interval_ms: NonZeroU64,
+}
+
+/// Fanning out and merging.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct QueryConfig {
+    /// How many searches are under way at a time; beyond, they are answered 429.
+    pub max_concurrent: NonZeroU32,
+    /// How many bytes of documents a partition sends along with its hits; the rest is fetched by id.
+    pub max_result_bytes: NonZeroU32,
+}
+
+/// What is logged, and how.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LogConfig {
+    /// A filter such as `info` or `warn,warren_worker=debug`.
+    pub level: String,
+    /// The form of a line.
+    pub format: LogFormat,
+}
+
+/// The form of a log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", try_from = "String")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object.
+    Json,
+}
+
+/// A text that is no form of log lines.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no form of log lines: take text or json")]
+pub struct InvalidLogFormat(String);
+
+impl TryFrom<String> for LogFormat {
+    type Error = InvalidLogFormat;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        match text.as_str() {
+            "text" => Ok(Self::Text),
+            "json" => Ok(Self::Json),
+            _ => Err(InvalidLogFormat(text)),
+        }
+    }
+}
+
+const KIB: u32 = 1024;
+const MIB: u32 = 1024 * KIB;
+
+const fn n16(value: u16) -> NonZeroU16 {
+    match NonZeroU16::new(value) {
+        Some(value) => value,
+        None => NonZeroU16::MIN,
+    }
+}
+
+const fn n32(value: u32) -> NonZeroU32 {
+    match NonZeroU32::new(value) {
+        Some(value) => value,
+        None => NonZeroU32::MIN,
+    }
+}
+
+const fn n64(value: u64) -> NonZeroU64 {
+    match NonZeroU64::new(value) {
+        Some(value) => value,
+        None => NonZeroU64::MIN,
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            data_dir: PathBuf::from("warren-data"),
+            stop_timeout_ms: n64(10_000),
+            broker: warren_broker::Settings::default(),
+            http: HttpConfig::default(),
+            auth: AuthConfig::default(),
+            indexes: IndexesConfig::default(),
+            producer: ProducerConfig::default(),
+            worker: WorkerConfig::default(),
+            query: QueryConfig::default(),
+            log: LogConfig::default(),
+        }
+    }
+}
+
+impl Default for HttpConfig {
+    fn default() -> Self {
+        Self {
+            listen: None,
+            insecure: false,
+            both: false,
+            hosts: Vec::new(),
+            max_body_bytes: n64(1 << 30),
+            max_document_bytes: n32(8 * MIB),
+            max_requests: n32(256),
+            max_connections: n32(1024),
+            idle_timeout_ms: n64(60_000),
+        }
+    }
+}
+
+impl Default for IndexesConfig {
+    fn default() -> Self {
+        Self { auto_create: true, auto_create_limit: 100 }
+    }
+}
+
+impl Default for ProducerConfig {
+    fn default() -> Self {
+        Self {
+            batch_bytes: n32(256 * KIB),
+            linger_ms: 5,
+            in_flight_batches: n16(8),
+            buffer_bytes: n32(64 * MIB),
+            confirm_timeout_ms: n64(30_000),
+            intake: true,
+            intake_prefetch: n16(1000),
+            max_rejected_listed: 100,
+        }
+    }
+}
+
+impl Default for WorkerConfig {
+    fn default() -> Self {
+        Self {
+            share: Share::default(),
+            memory_bytes: n64(256 << 20),
+            refresh_interval_ms: n64(100),
+            search_threads: None,
+            follow_buffer_bytes: n32(8 * MIB),
+            claim_interval_ms: n64(1000),
+        }
+    }
+}
+
+impl Default for QueryConfig {
+    fn default() -> Self {
+        Self { max_concurrent: n32(256), max_result_bytes: n32(4 * MIB) }
+    }
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self { level: "info".to_owned(), format: LogFormat::Text }
+    }
+}
+
+impl Config {
+    /// The largest document that a configuration can allow, in bytes: with its batch around it, it must stay below
+    /// what the broker takes in one message.
+    pub const MAX_DOCUMENT_BYTES: u32 = 32 * MIB;
+    /// Batches stay below it, in bytes.
+    pub const MAX_BATCH_BYTES: u32 = MIB;
+
+    /// Checks the rules that span more than one type; the error names the key.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let refuse = |key: &str, rule: String| Err(ConfigError::Rule { key: key.to_owned(), rule });
+        let document = self.http.max_document_bytes.get();
+        if document > Self::MAX_DOCUMENT_BYTES {
+            let rule = format!("is {document}: take at most {}, brokers have a limit too", Self::MAX_DOCUMENT_BYTES);
+            return refuse("http.max_document_bytes", rule);
+        }
+        if self.http.max_body_bytes.get() < u64::from(document) {
+            let rule = format!("is {}, less than http.max_document_bytes, {document}", self.http.max_body_bytes);
+            return refuse("http.max_body_bytes", rule);
+        }
+        if let Some(host) = self.http.hosts.iter().find(|host| host.is_empty() || host.contains(['/', ':', ' '])) {
+            return refuse("http.hosts", format!("holds {host:?}: write names alone, without scheme and port"));
+        }
+        if self.producer.batch_bytes.get() >= Self::MAX_BATCH_BYTES {
+            let rule = format!("is {}: take less than {}", self.producer.batch_bytes, Self::MAX_BATCH_BYTES);
+            return refuse("producer.batch_bytes", rule);
+        }
+        if self.producer.buffer_bytes.get() < document {
+            let rule = format!("is {}, less than http.max_document_bytes, {document}", self.producer.buffer_bytes);
+            return refuse("producer.buffer_bytes", rule);
+        }
+        if let Err(error) = tracing_subscriber::EnvFilter::try_new(&self.log.level) {
+            return refuse("log.level", format!("is {:?}: {error}; take error, warn, info, debug or trace", self.log.level));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_keep_the_rules() {
+        Config::default().validate().unwrap();
+    }
+
+    #[test]
+    fn each_rule_names_its_key() {
+        let cases: [(&str, fn(&mut Config)); 6] = [
+            ("http.max_document_bytes", |c| c.http.max_document_bytes = n32(33 * MIB)),
+            ("http.max_body_bytes", |c| c.http.max_body_bytes = n64(5)),
+            ("http.hosts", |c| c.http.hosts = vec!["http://a".to_owned()]),
+            ("producer.batch_bytes", |c| c.producer.batch_bytes = n32(MIB)),
+            ("producer.buffer_bytes", |c| c.producer.buffer_bytes = n32(MIB)),
+            ("log.level", |c| c.log.level = "a=b=c".to_owned()),
+        ];
+        for (key, spoil) in cases {
+            let mut config = Config::default();
+            spoil(&mut config);
+            let error = config.validate().unwrap_err();
+            assert!(matches!(&error, ConfigError::Rule { key: named, .. } if named == key), "{error}");
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! The HTTP edge that all roles share: errors as problems, extractors that name what is wrong, one guarded server.
+
+mod api;
+mod extract;
+mod guard;
+mod observe;
+mod problem;
+mod server;
+
+pub use api::{finish, health_routes};
+pub use extract::{ApiJson, ApiPath, ApiQuery};
+pub use problem::ApiError;
+pub use server::{bind, serve};

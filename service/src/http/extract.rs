@@ -1,0 +1,78 @@
+//! Extractors whose refusals are problems that name the field.
+
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{FromRequest, FromRequestParts, Path, Request};
+use axum::http::request::Parts;
+use axum::http::{StatusCode, header};
+use serde::de::DeserializeOwned;
+use warren_protocol::Problem;
+use warren_protocol::problem::Code;
+
+use super::ApiError;
+
+/// A JSON body, whatever its content type says; an empty one is `{}`. At most 2 MiB, axum's limit for bodies that are
+/// read whole.
+#[derive(Debug, Clone, Copy)]
+pub struct ApiJson<T>(pub T);
+
+/// The parameters behind the `?`.
+#[derive(Debug, Clone, Copy)]
+pub struct ApiQuery<T>(pub T);
+
+/// The parameters in the path.
+#[derive(Debug, Clone, Copy)]
+pub struct ApiPath<T>(pub T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for ApiJson<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Self::Rejection> {
+        if let Some(encoding) = request.headers().get(header::CONTENT_ENCODING)
+            && encoding != "identity"
+        {
+            let detail = format!("content-encoding {encoding:?} is not read here: send the body as it is");
+            return Err(ApiError::new(Code::UnsupportedMediaType, detail));
+        }
+        let body = Bytes::from_request(request, state).await.map_err(unreadable)?;
+        let json: &[u8] = if body.is_empty() { b"{}" } else { &body };
+        let mut parser = serde_json::Deserializer::from_slice(json);
+        let value = serde_path_to_error::deserialize(&mut parser).map_err(named)?;
+        parser.end().map_err(|error| ApiError::new(Code::InvalidRequest, error.to_string()))?;
+        Ok(Self(value))
+    }
+}
+
+impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for ApiQuery<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Self::Rejection> {
+        let pairs = form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes());
+        let parser = serde_urlencoded::Deserializer::new(pairs);
+        serde_path_to_error::deserialize(parser).map(Self).map_err(named)
+    }
+}
+
+impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for ApiPath<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Self::Rejection> {
+        let Path(value) = Path::from_request_parts(parts, state)
+            .await
+            .map_err(|rejection| ApiError::new(Code::InvalidRequest, rejection.body_text()))?;
+        Ok(Self(value))
+    }
+}
+
+fn unreadable(rejection: BytesRejection) -> ApiError {
+    if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
+        return ApiError::new(Code::TooLarge, "the body is larger than the 2 MiB that this route takes");
+    }
+    ApiError::new(Code::InvalidRequest, rejection.body_text())
+}
+
+fn named<E: std::fmt::Display>(error: serde_path_to_error::Error<E>) -> ApiError {
+    let (path, detail) = (error.path().to_string(), error.inner().to_string());
+    let problem = Problem::new(Code::InvalidRequest, detail);
+    ApiError(if path == "." { problem } else { problem.with_field(path) })
+}

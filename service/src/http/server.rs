@@ -1,0 +1,136 @@
+//! The server: bounded connections and requests, no wait without an end, and a clean stop.
+
+use std::any::Any;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use axum::Router;
+use axum::body::Body;
+use axum::extract::Request;
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_util::task::TaskTracker;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::compression::CompressionLayer;
+use tower_http::timeout::TimeoutBody;
+use warren_protocol::problem::Code;
+
+use super::ApiError;
+use super::guard::{Guard, guard};
+use super::observe::observe;
+use crate::config::{AuthConfig, Config, HttpConfig};
+use crate::stop::Stop;
+
+/// The pause after a connection that could not be accepted: the process may be out of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Takes the configured address, or `default`. Refuses one that others can reach when there are no keys, unless the
+/// configuration says `insecure`.
+pub async fn bind(config: &HttpConfig, default: SocketAddr, auth: &AuthConfig) -> anyhow::Result<TcpListener> {
+    let address = config.listen.unwrap_or(default);
+    if !address.ip().is_loopback() && auth.keys.is_empty() && !config.insecure {
+        bail!(
+            "http.listen is {address}, which other machines can reach, and there are no keys: set auth.keys \
+             (WARREN__AUTH__KEYS), listen on 127.0.0.1, or set http.insecure = true if the network is trusted"
+        );
+    }
+    TcpListener::bind(address).await.with_context(|| {
+        format!("cannot listen on {address}: choose another address with --listen, http.listen or WARREN__HTTP__LISTEN")
+    })
+}
+
+/// Serves until a stop is requested; then takes no more connections, and ends those that are open once their requests
+/// are answered, or after `stop_timeout_ms`.
+pub async fn serve(listener: TcpListener, router: Router, config: &Config, stop: &Stop) -> anyhow::Result<()> {
+    let idle = Duration::from_millis(config.http.idle_timeout_ms.get());
+    let service = guarded(router, config, idle);
+    let slots = Arc::new(Semaphore::new(config.http.max_connections.get() as usize));
+    let connections = TaskTracker::new();
+    // Ends what is still open when this function does, however it does.
+    let forced = tokio_util::sync::CancellationToken::new();
+    let _forced_at_the_end = forced.clone().drop_guard();
+
+    tracing::info!(address = %listener.local_addr()?, "listening");
+    loop {
+        let accepted = tokio::select! {
+            () = stop.requested() => break,
+            accepted = accept(&listener, &slots) => accepted,
+        };
+        let Some((stream, slot)) = accepted else { break };
+        let connection = connection(stream, service.clone(), idle, stop.clone());
+        let forced = forced.clone();
+        connections.spawn(async move {
+            tokio::select! {
+                () = connection => {}
+                () = forced.cancelled() => {}
+            }
+            drop(slot);
+        });
+    }
+    drop(listener);
+    connections.close();
+    let limit = Duration::from_millis(config.stop_timeout_ms.get());
+    if tokio::time::timeout(limit, connections.wait()).await.is_err() {
+        tracing::warn!(connections = connections.len(), "connections were still busy when the time to stop was over");
+    }
+    Ok(())
+}
+
+/// The next connection, once there is room for it. `None` never comes: the semaphore is not closed.
+async fn accept(listener: &TcpListener, slots: &Arc<Semaphore>) -> Option<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+    let slot = slots.clone().acquire_owned().await.ok()?;
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => return Some((stream, slot)),
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn connection(stream: TcpStream, service: Router, idle: Duration, stop: Stop) {
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "a connection was gone at once");
+        return;
+    }
+    let connection = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(idle)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
+    let mut connection = std::pin::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = stop.requested() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection ended early");
+    }
+}
+
+fn guarded(router: Router, config: &Config, idle: Duration) -> Router {
+    let slow_body =
+        move |request: Request, next: Next| next.run(request.map(|body| Body::new(TimeoutBody::new(idle, Box::pin(body)))));
+    router
+        .layer(middleware::from_fn(slow_body))
+        .layer(middleware::from_fn_with_state(Arc::new(Guard::new(config)), guard))
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(CompressionLayer::new())
+        .layer(middleware::from_fn(observe))
+}
+
+/// One request has failed; the panic itself was logged by the panic hook.
+#[expect(clippy::needless_pass_by_value, reason = "the form of a panic handler")]
+fn panicked(_panic: Box<dyn Any + Send>) -> Response {
+    ApiError::new(Code::Internal, "the request met a defect of Warren; the log of the server says more").into_response()
+}
