@@ -1,0 +1,166 @@
+//! The asking side: all calls of a process on one channel, whose replies come back on that same channel.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use lapin::options::{BasicConsumeOptions, ConfirmSelectOptions};
+use lapin::types::FieldTable;
+use lapin::{BasicProperties, Channel, Confirmation, Consumer};
+use tokio::sync::oneshot;
+use tokio::time::timeout_at;
+use tokio_util::task::AbortOnDropHandle;
+use warren_protocol::ports::RpcError;
+
+use crate::amqp::connection::{Context, Link};
+use crate::amqp::failure::{Failure, until};
+use crate::amqp::names;
+use crate::amqp::publisher::{Publishing, hand_to_channel};
+
+pub(super) struct Caller {
+    context: Arc<Context>,
+    link: Arc<Link>,
+    session: tokio::sync::Mutex<Option<Arc<Session>>>,
+}
+
+/// One channel and the calls that await replies on it.
+struct Session {
+    channel: Channel,
+    calls: Arc<Calls>,
+    /// Held while a message is handed over: lapin numbers messages and queues them in two steps.
+    order: Mutex<()>,
+    _reader: AbortOnDropHandle<()>,
+}
+
+/// The calls that await a reply, by correlation id.
+#[derive(Default)]
+struct Calls {
+    next: AtomicU64,
+    waiting: Mutex<HashMap<u64, oneshot::Sender<Outcome>>>,
+}
+
+type Outcome = Result<Bytes, RpcError>;
+
+impl Caller {
+    pub(super) fn new(context: &Arc<Context>, link: &Arc<Link>) -> Self {
+        Self { context: Arc::clone(context), link: Arc::clone(link), session: tokio::sync::Mutex::default() }
+    }
+
+    pub(super) async fn call(&self, queue: String, request: Bytes, deadline: Instant) -> Result<Bytes, RpcError> {
+        let limit = tokio::time::Instant::from_std(deadline).min(self.context.deadline());
+        let session = match timeout_at(limit, self.session(limit)).await {
+            Ok(session) => session?,
+            Err(_) => return Err(RpcError::Unavailable("no connection to the broker within the deadline".to_owned())),
+        };
+        let remaining = deadline.saturating_duration_since(Instant::now());
+        if remaining.is_zero() {
+            return Err(RpcError::Deadline);
+        }
+        let (id, reply) = session.calls.begin();
+        let _entry = Entry { calls: &session.calls, id };
+        let properties = BasicProperties::default()
+            .with_reply_to(names::DIRECT_REPLY_TO.into())
+            .with_correlation_id(id.to_string().into())
+            .with_expiration(remaining.as_millis().max(1).to_string().into())
+            .with_delivery_mode(1);
+        let publishing = session.hand_over(&queue, request, properties);
+        self.context.tasks.spawn(await_confirm(Arc::clone(&session.calls), id, queue, publishing));
+        match timeout_at(deadline.into(), reply).await {
+            Ok(Ok(reply)) => reply,
+            Ok(Err(_)) => Err(RpcError::Unavailable("the connection for calls was lost".to_owned())),
+            Err(_) => Err(RpcError::Deadline),
+        }
+    }
+
+    /// The channel for calls, or a new one.
+    async fn session(&self, deadline: tokio::time::Instant) -> Result<Arc<Session>, Failure> {
+        let mut current = self.session.lock().await;
+        let connection = self.link.unblocked(deadline).await?;
+        if let Some(session) = &*current
+            && session.channel.status().connected()
+        {
+            return Ok(Arc::clone(session));
+        }
+        let channel = until(deadline, connection.create_channel()).await?;
+        until(deadline, channel.confirm_select(ConfirmSelectOptions::default())).await?;
+        let options = BasicConsumeOptions { no_ack: true, ..BasicConsumeOptions::default() };
+        let consuming = channel.basic_consume(names::DIRECT_REPLY_TO.into(), "".into(), options, FieldTable::default());
+        let replies = until(deadline, consuming).await?;
+        let calls = Arc::new(Calls::default());
+        let reader = AbortOnDropHandle::new(self.context.tasks.spawn(read_replies(replies, Arc::clone(&calls))));
+        let session = Arc::new(Session { channel, calls, order: Mutex::default(), _reader: reader });
+        *current = Some(Arc::clone(&session));
+        Ok(session)
+    }
+}
+
+impl Session {
+    fn hand_over(&self, queue: &str, request: Bytes, properties: BasicProperties) -> Publishing {
+        let _order = self.order.lock().unwrap_or_else(PoisonError::into_inner);
+        hand_to_channel(self.channel.clone(), names::DEFAULT_EXCHANGE, queue, request, properties)
+    }
+}
+
+impl Calls {
+    fn begin(&self) -> (u64, oneshot::Receiver<Outcome>) {
+        let (sender, outcome) = oneshot::channel();
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        self.waiting().insert(id, sender);
+        (id, outcome)
+    }
+
+    fn end(&self, id: u64, outcome: Outcome) {
+        if let Some(call) = self.waiting().remove(&id) {
+            // Whoever called may have gone.
+            let _ = call.send(outcome);
+        }
+    }
+
+    fn waiting(&self) -> std::sync::MutexGuard<'_, HashMap<u64, oneshot::Sender<Outcome>>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Takes a call that nobody awaits any more off the list.
+struct Entry<'a> {
+    calls: &'a Calls,
+    id: u64,
+}
+
+impl Drop for Entry<'_> {
+    fn drop(&mut self) {
+        self.calls.waiting().remove(&self.id);
+    }
+}
+
+/// Ends with the channel: all that still wait for a reply on it learn that.
+async fn read_replies(mut replies: Consumer, calls: Arc<Calls>) {
+    while let Some(Ok(reply)) = replies.next().await {
+        if let Some(id) = correlation_id(&reply.properties) {
+            calls.end(id, Ok(reply.data.into()));
+        }
+    }
+    calls.waiting().clear();
+}
+
+/// What the broker says at once: nobody listens there, or too many wait.
+async fn await_confirm(calls: Arc<Calls>, id: u64, queue: String, publishing: Publishing) {
+    match publishing.await {
+        Ok(Confirmation::Ack(None)) => {}
+        // lapin may hand a returned message to the confirm of another one: the message says whose it is.
+        Ok(Confirmation::Ack(Some(returned))) => {
+            let id = correlation_id(&returned.properties).unwrap_or(id);
+            calls.end(id, Err(RpcError::NotFound(returned.routing_key.to_string())));
+        }
+        Ok(Confirmation::Nack(_)) => calls.end(id, Err(RpcError::Full(queue))),
+        Ok(Confirmation::NotRequested) => calls.end(id, Err(RpcError::Unavailable("the channel does not confirm".to_owned()))),
+        Err(error) => calls.end(id, Err(Failure::from(error).into())),
+    }
+}
+
+fn correlation_id(properties: &BasicProperties) -> Option<u64> {
+    properties.correlation_id().as_ref()?.as_str().parse().ok()
+}

@@ -1,0 +1,144 @@
+//! Everything that Warren declares on RabbitMQ, with its arguments, in one place.
+//!
+//! A declaration with other arguments than the existing ones is an error of the broker's, so these are part of the
+//! contract with every other Warren on the same virtual host: to change one means to give it a new name.
+
+use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
+use lapin::types::{AMQPValue, FieldTable};
+use lapin::{Channel, ExchangeKind};
+use warren_protocol::ports::{LogLimits, LogName, QueueName};
+
+use super::names;
+
+/// The intake refuses beyond it: what waits there is on the broker's disk.
+const INTAKE_MAX_BYTES: i64 = 2 * 1024 * 1024 * 1024;
+/// A message that came back so often is poison, and goes to the dead letters.
+const INTAKE_DELIVERY_LIMIT: i64 = 20;
+/// Searches that wait beyond it are refused: nobody would await their answers.
+const SEARCH_MAX_LENGTH: i64 = 10_000;
+/// The oldest announcements go first.
+const BULLETIN_MAX_LENGTH: i64 = 10_000;
+const SEGMENT_BYTES: std::ops::RangeInclusive<u64> = 64 * 1024..=64 * 1024 * 1024;
+
+/// What every process declares when it connects.
+pub(super) async fn declare_shared(channel: &Channel) -> lapin::Result<()> {
+    for (name, kind) in [
+        (names::DEAD, ExchangeKind::Fanout),
+        (names::DOCUMENTS, ExchangeKind::Topic),
+        (names::SEARCH_EXCHANGE, ExchangeKind::Topic),
+        (names::BULLETIN, ExchangeKind::Fanout),
+    ] {
+        let options = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
+        channel.exchange_declare(name.into(), kind, options, FieldTable::default()).await?;
+    }
+    let dead_letters = QueueName::DeadLetters.to_string();
+    declare_and_bind(channel, &dead_letters, names::DEAD, dead_letters_arguments()).await?;
+    declare_and_bind(channel, &QueueName::Intake.to_string(), names::DOCUMENTS, intake_arguments()).await?;
+    declare_and_bind(channel, names::SEARCH_QUEUE, names::SEARCH_EXCHANGE, search_arguments()).await?;
+    declare_log(channel, &LogName::Catalog, LogLimits { max_bytes: None }).await
+}
+
+async fn declare_and_bind(channel: &Channel, queue: &str, exchange: &str, arguments: FieldTable) -> lapin::Result<()> {
+    channel.queue_declare(queue.into(), QueueDeclareOptions::durable(), arguments).await?;
+    channel.queue_bind(queue.into(), exchange.into(), "#".into(), QueueBindOptions::default(), FieldTable::default()).await
+}
+
+/// One stream.
+pub(super) async fn declare_log(channel: &Channel, log: &LogName, limits: LogLimits) -> lapin::Result<()> {
+    let name = log.to_string();
+    channel.queue_declare(name.as_str().into(), QueueDeclareOptions::durable(), log_arguments(limits)).await?;
+    Ok(())
+}
+
+/// The queue in which the searches of one partition wait.
+pub(super) async fn declare_search(channel: &Channel, queue: &str) -> lapin::Result<()> {
+    channel.queue_declare(queue.into(), QueueDeclareOptions::durable(), search_arguments()).await?;
+    Ok(())
+}
+
+/// A queue that dies with its connection: a worker's.
+pub(super) async fn declare_worker(channel: &Channel, queue: &str) -> lapin::Result<()> {
+    channel.queue_declare(queue.into(), QueueDeclareOptions::exclusive(), search_arguments()).await?;
+    Ok(())
+}
+
+/// A queue that dies with its connection: a slot's, which holds nothing.
+pub(super) async fn declare_slot(channel: &Channel, queue: &str) -> lapin::Result<()> {
+    let arguments = table([("x-max-length", AMQPValue::LongLongInt(1))]);
+    channel.queue_declare(queue.into(), QueueDeclareOptions::exclusive(), arguments).await?;
+    Ok(())
+}
+
+/// A queue that dies with its connection: one watcher's of the bulletin.
+pub(super) async fn declare_watcher(channel: &Channel, queue: &str) -> lapin::Result<()> {
+    let arguments = table([("x-max-length", AMQPValue::LongLongInt(BULLETIN_MAX_LENGTH))]);
+    channel.queue_declare(queue.into(), QueueDeclareOptions::exclusive(), arguments).await?;
+    let options = QueueBindOptions::default();
+    channel.queue_bind(queue.into(), names::BULLETIN.into(), "".into(), options, FieldTable::default()).await
+}
+
+fn intake_arguments() -> FieldTable {
+    table([
+        ("x-queue-type", text("quorum")),
+        ("x-single-active-consumer", AMQPValue::Boolean(true)),
+        ("x-delivery-limit", AMQPValue::LongLongInt(INTAKE_DELIVERY_LIMIT)),
+        ("x-max-length-bytes", AMQPValue::LongLongInt(INTAKE_MAX_BYTES)),
+        ("x-overflow", text("reject-publish")),
+        ("x-dead-letter-exchange", text(names::DEAD)),
+        // The default strategy may lose a dead letter on its way.
+        ("x-dead-letter-strategy", text("at-least-once")),
+    ])
+}
+
+fn dead_letters_arguments() -> FieldTable {
+    table([
+        ("x-queue-type", text("quorum")),
+        // Looking at a message counts as a delivery, and RabbitMQ 4 drops a message after 20 of them.
+        ("x-delivery-limit", AMQPValue::LongLongInt(i32::MAX.into())),
+    ])
+}
+
+fn search_arguments() -> FieldTable {
+    table([("x-max-length", AMQPValue::LongLongInt(SEARCH_MAX_LENGTH)), ("x-overflow", text("reject-publish"))])
+}
+
+fn log_arguments(limits: LogLimits) -> FieldTable {
+    let segment = limits.max_bytes.map_or(*SEGMENT_BYTES.end(), |max| (max / 20).clamp(*SEGMENT_BYTES.start(), *SEGMENT_BYTES.end()));
+    let number = |bytes: u64| AMQPValue::LongLongInt(i64::try_from(bytes).unwrap_or(i64::MAX));
+    let mut arguments = table([("x-queue-type", text("stream")), ("x-stream-max-segment-size-bytes", number(segment))]);
+    if let Some(max) = limits.max_bytes {
+        arguments.insert("x-max-length-bytes".into(), number(max));
+    }
+    arguments
+}
+
+fn text(value: &str) -> AMQPValue {
+    AMQPValue::LongString(value.into())
+}
+
+/// A table of arguments.
+pub(super) fn table<const N: usize>(entries: [(&str, AMQPValue); N]) -> FieldTable {
+    let mut table = FieldTable::default();
+    for (name, value) in entries {
+        table.insert(name.into(), value);
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bounded_log_has_many_segments_and_an_unbounded_one_no_limit() {
+        let of = |max_bytes, name: &str| match log_arguments(LogLimits { max_bytes }).inner().get(name) {
+            Some(AMQPValue::LongLongInt(value)) => Some(*value),
+            _ => None,
+        };
+        assert_eq!(of(None, "x-max-length-bytes"), None);
+        assert_eq!(of(Some(20_000_000_000), "x-max-length-bytes"), Some(20_000_000_000));
+        assert_eq!(of(Some(20_000_000_000), "x-stream-max-segment-size-bytes"), Some(64 * 1024 * 1024));
+        assert_eq!(of(Some(20_000_000), "x-stream-max-segment-size-bytes"), Some(1_000_000));
+        assert_eq!(of(Some(1), "x-stream-max-segment-size-bytes"), Some(64 * 1024));
+    }
+}
