@@ -18,7 +18,7 @@ use utoipa_axum::routes;
 use warren_protocol::document::IdSource;
 use warren_protocol::problem::Code;
 use warren_protocol::{DocumentId, IndexName, Problem};
-use warren_service::http::{ApiError, ApiPath, ApiQuery, problem_response};
+use warren_service::http::{ApiError, ApiPath, ApiQuery};
 
 use crate::Producer;
 use crate::admission::Admission;
@@ -27,10 +27,7 @@ use crate::upload::{Interrupted, Summary, Upload};
 
 /// The routes, with their descriptions for `/openapi.json`.
 pub fn api(producer: Producer) -> OpenApiRouter {
-    OpenApiRouter::new()
-        .routes(routes!(upload_documents))
-        .routes(routes!(put_document, delete_document))
-        .with_state(producer)
+    OpenApiRouter::new().routes(routes!(upload_documents)).routes(routes!(put_document, delete_document)).with_state(producer)
 }
 
 impl Producer {
@@ -127,7 +124,8 @@ struct Refusal {
 }
 
 fn refusal(problem: Problem, summary: Summary) -> Response {
-    problem_response(problem.status, problem.code, &Refusal { problem, summary })
+    let (headers, _) = ApiError(problem.clone()).into_response().into_parts();
+    Response::from_parts(headers, Json(Refusal { problem, summary }).into_response().into_body())
 }
 
 fn interrupted(Interrupted { mut problem, summary }: Interrupted) -> Response {

@@ -150,7 +150,7 @@ impl Lane {
             Err(error) => return waiting.tell(&Err(WriteError::Unknown(format!("the batch cannot be packed: {error}")))),
         };
         let confirm = match self.opened().await {
-            Ok(epoch) => self.append(&payload, epoch, self.next).await,
+            Ok(epoch) => append(self.log.as_ref(), &self.name, self.encode(&payload, epoch, self.next)).await,
             Err(error) => failed(error),
         };
         let deadline = Instant::now() + Duration::from_millis(self.config.confirm_timeout_ms.get());
@@ -158,13 +158,10 @@ impl Lane {
         self.next += 1;
     }
 
-    async fn append(&self, payload: &Payload, epoch: Epoch, sequence: Sequence) -> Appended {
+    fn encode(&self, payload: &Payload, epoch: Epoch, sequence: Sequence) -> bytes::Bytes {
         let message = payload.encode(self.writer.id(), epoch, sequence);
         self.space.appended(&self.name, message.len() as u64);
-        match self.log.append(&self.name, message).await {
-            Ok(confirm) => confirm,
-            Err(error) => failed(error),
-        }
+        message
     }
 
     /// The open epoch; opens the first one if there is none.
@@ -228,9 +225,8 @@ impl Lane {
 
     async fn send_again(&mut self, epoch: Epoch) {
         for at in 0..self.in_flight.len() {
-            let batch = &self.in_flight[at];
-            let confirm = self.append(&batch.payload, epoch, batch.sequence).await;
-            self.in_flight[at].confirm = confirm;
+            let message = self.encode(&self.in_flight[at].payload, epoch, self.in_flight[at].sequence);
+            self.in_flight[at].confirm = append(self.log.as_ref(), &self.name, message).await;
         }
     }
 
@@ -241,6 +237,14 @@ impl Lane {
         for batch in self.in_flight.drain(..) {
             batch.waiting.tell(&Err(error.clone()));
         }
+    }
+}
+
+/// Puts a message on its way. An error is its answer, and comes with the confirm.
+async fn append(log: &dyn PartitionLog, name: &LogName, message: bytes::Bytes) -> Appended {
+    match log.append(name, message).await {
+        Ok(confirm) => confirm,
+        Err(error) => failed(error),
     }
 }
 

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio_util::task::TaskTracker;
 use warren_protocol::PartitionId;
 use warren_protocol::announcement::INTERVAL_MS;
 use warren_protocol::ports::LogName;
@@ -20,6 +21,7 @@ use crate::publisher::WriteError;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct LogSpace {
     fills: Arc<Mutex<HashMap<LogName, Fill>>>,
+    listener: TaskTracker,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -43,7 +45,7 @@ impl LogSpace {
     pub(crate) fn start(roster: Roster, stop: Stop) -> Self {
         let space = Self::default();
         let listener = space.clone();
-        stop.tracker().spawn(async move {
+        space.listener.spawn(async move {
             let mut tick = tokio::time::interval(Duration::from_millis(INTERVAL_MS));
             loop {
                 tokio::select! {

@@ -71,16 +71,7 @@ struct Scan {
 impl Splitter {
     /// A splitter for documents of at most `limit` bytes.
     pub fn new(form: Form, limit: usize) -> Self {
-        Self {
-            form,
-            limit,
-            buffer: BytesMut::new(),
-            seen: 0,
-            line: 1,
-            finished: false,
-            skipping: false,
-            scan: Scan::default(),
-        }
+        Self { form, limit, buffer: BytesMut::new(), seen: 0, line: 1, finished: false, skipping: false, scan: Scan::default() }
     }
 
     /// Takes the next bytes of the input.
@@ -201,7 +192,8 @@ impl Splitter {
 
     fn at_a_gap(&mut self) -> Option<Piece> {
         if !self.buffer.is_empty() {
-            let what = if self.scan.array_closed { "something follows the end of the array" } else { "a JSON object must begin here" };
+            let what =
+                if self.scan.array_closed { "something follows the end of the array" } else { "a JSON object must begin here" };
             Some(self.broken(what))
         } else if self.finished && self.scan.in_array {
             Some(self.broken("the array has no end"))
@@ -298,7 +290,9 @@ mod tests {
 
     #[test]
     fn what_is_no_document_is_said_once_with_its_line() {
-        for (input, line) in [("[{\"a\":1},\n7]", 2), ("[{\"a\":1} {\"b\":2}]", 1), ("[{\"a\":1}", 1), ("[{\"a\":", 1), ("[] {}", 1)] {
+        for (input, line) in
+            [("[{\"a\":1},\n7]", 2), ("[{\"a\":1} {\"b\":2}]", 1), ("[{\"a\":1}", 1), ("[{\"a\":", 1), ("[] {}", 1)]
+        {
             let pieces = every_chunking(Form::Sniff, input);
             let (at, last) = pieces.last().unwrap();
             assert!(*at == line && matches!(last, Err(SplitError::Broken(_))), "{input}: {pieces:?}");

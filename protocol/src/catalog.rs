@@ -6,6 +6,7 @@
 //! for the name finishes the work (the declarations are the same, whoever repeats them).
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -129,18 +130,18 @@ pub struct Entry {
 /// All records up to a position, folded.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Catalog {
-    entries: BTreeMap<IndexName, Entry>,
+    entries: BTreeMap<IndexName, Arc<Entry>>,
 }
 
 /// What a record changed.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Change {
     /// The name is reserved; the logs and queues are still to be made.
-    Reserved(Entry),
+    Reserved(Arc<Entry>),
     /// The index can be used.
-    Ready(Entry),
+    Ready(Arc<Entry>),
     /// The index is gone.
-    Deleted(Entry),
+    Deleted(Arc<Entry>),
     /// Nothing: a record that came too late, or one that is no index's.
     None,
 }
@@ -155,13 +156,13 @@ impl Catalog {
                 }
                 let index = IndexRef { name: name.clone(), generation: Generation(position.0) };
                 let (definition, automatic) = (definition.clone(), *automatic);
-                let entry = Entry { index, definition, creation: *request, ready: false, automatic };
+                let entry = Arc::new(Entry { index, definition, creation: *request, ready: false, automatic });
                 self.entries.insert(name.clone(), entry.clone());
                 Change::Reserved(entry)
             }
             Event::Ready { index } => match self.entries.get_mut(&index.name) {
                 Some(entry) if entry.index == *index && !entry.ready => {
-                    entry.ready = true;
+                    Arc::make_mut(entry).ready = true;
                     Change::Ready(entry.clone())
                 }
                 _ => Change::None,
@@ -175,12 +176,12 @@ impl Catalog {
     }
 
     /// The index of that name, ready or not.
-    pub fn get(&self, name: &IndexName) -> Option<&Entry> {
+    pub fn get(&self, name: &IndexName) -> Option<&Arc<Entry>> {
         self.entries.get(name)
     }
 
     /// All indexes by name, ready or not.
-    pub fn entries(&self) -> impl Iterator<Item = &Entry> {
+    pub fn entries(&self) -> impl Iterator<Item = &Arc<Entry>> {
         self.entries.values()
     }
 }

@@ -16,7 +16,7 @@ mod serving;
 
 use std::sync::Arc;
 
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 use warren_protocol::ports::{Ports, WorkerId};
 use warren_service::catalog::CatalogHandle;
 use warren_service::config::{Config, WorkerConfig};
@@ -42,7 +42,7 @@ struct Shared {
 
 /// A running worker.
 pub struct Worker {
-    main: JoinHandle<()>,
+    tasks: JoinSet<()>,
 }
 
 impl Worker {
@@ -62,21 +62,22 @@ impl Worker {
             config: worker,
         });
         tracing::info!(worker = %shared.id, share = %shared.config.share, search_threads = threads, "the worker starts");
-        Ok(Self { main: tokio::spawn(work(shared)) })
+        let mut tasks = JoinSet::new();
+        tasks.spawn(work(shared));
+        Ok(Self { tasks })
     }
 
     /// Waits until it has committed and given back what it holds.
-    pub async fn stopped(self) -> anyhow::Result<()> {
-        Ok(self.main.await?)
+    pub async fn stopped(mut self) -> anyhow::Result<()> {
+        while let Some(ended) = self.tasks.join_next().await {
+            ended?;
+        }
+        Ok(())
     }
 }
 
 async fn work(shared: Arc<Shared>) {
-    tokio::join!(
-        assignment::run(shared.clone()),
-        announcing::run(shared.clone()),
-        serving::serve_worker(shared.clone()),
-    );
+    tokio::join!(assignment::run(shared.clone()), announcing::run(shared.clone()), serving::serve_worker(shared.clone()),);
 }
 
 fn cores() -> usize {

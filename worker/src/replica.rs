@@ -239,7 +239,11 @@ impl Run<'_> {
     /// each commit costs and a few large ones cost less than many small ones.
     fn commit_due(&self, uncommitted: &Uncommitted) -> Instant {
         let refresh = Duration::from_millis(self.replica.shared.config.refresh_interval_ms.get());
-        let wait = if uncommitted.more { refresh.max(self.last_commit * COMMIT_SHARE).min(LONGEST_REFRESH.max(refresh)) } else { refresh };
+        let wait = if uncommitted.more {
+            refresh.max(self.last_commit * COMMIT_SHARE).min(LONGEST_REFRESH.max(refresh))
+        } else {
+            refresh
+        };
         uncommitted.since.unwrap_or_else(Instant::now) + wait
     }
 

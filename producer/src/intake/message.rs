@@ -38,8 +38,9 @@ fn id_to_delete(admission: &Admission, index: &IndexName, message: &Message) -> 
     let invalid = |detail: String| Problem::new(Code::InvalidId, detail);
     let body_id = match admission.known(index) {
         Some(entry) if !message.body.is_empty() => {
-            let body: serde_json::Value = serde_json::from_slice(&message.body)
-                .map_err(|error| Problem::new(Code::InvalidJson, format!("a deletion's body is empty or a JSON object: {error}")))?;
+            let body: serde_json::Value = serde_json::from_slice(&message.body).map_err(|error| {
+                Problem::new(Code::InvalidJson, format!("a deletion's body is empty or a JSON object: {error}"))
+            })?;
             match body.get(&entry.definition.id_field) {
                 Some(serde_json::Value::String(id)) => Some(id.clone()),
                 Some(serde_json::Value::Number(id)) if !id.is_f64() => Some(id.to_string()),

@@ -1,0 +1,128 @@
+//! `warren publish`: documents from files, folders and stdin, to a server or straight into the logs.
+
+mod broker;
+mod progress;
+mod server;
+mod source;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use warren_producer::upload::{Rejection, Summary};
+use warren_protocol::IndexName;
+use warren_service::config::Config;
+
+use crate::ServerArgs;
+pub(crate) use progress::Progress;
+use source::{Part, Source};
+
+/// Exit code after Ctrl-C: 128 + SIGINT.
+const INTERRUPTED: u8 = 130;
+/// How many refused documents are printed; all are counted.
+const MAX_PRINTED: usize = 100;
+
+/// Publish documents from files, folders, or stdin
+///
+/// NDJSON or JSON arrays, as they are or compressed with gzip or zstd (told by their first bytes). Of a folder, the files
+/// named *.json, *.jsonl and *.ndjson, also with .gz or .zst. A document with the id of another replaces it.
+#[derive(Args)]
+pub(crate) struct PublishArgs {
+    /// The index; one that does not exist is created with the defaults
+    #[arg(long, value_name = "NAME")]
+    index: IndexName,
+    /// Publish straight into the logs of this broker (amqp://…), without a server
+    #[arg(long, value_name = "URL", conflicts_with = "server")]
+    broker: Option<String>,
+    #[command(flatten)]
+    pub server: ServerArgs,
+    /// Files, folders, or - for stdin
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+}
+
+/// Where parts of the input go.
+enum Target {
+    Server(server::ServerTarget),
+    Broker(Box<broker::BrokerTarget>),
+}
+
+/// What became of all documents.
+#[derive(Default)]
+struct Outcome {
+    accepted: u64,
+    rejected: u64,
+    printed: usize,
+}
+
+/// Publishes everything; exit code 1 if a document was refused.
+pub(crate) async fn run(args: PublishArgs, mut config: Config) -> anyhow::Result<ExitCode> {
+    let mut source = Source::open(&args.files, config.http.max_document_bytes.get() as usize)?;
+    let mut target = match args.broker {
+        Some(url) => {
+            config.broker.url = Some(url);
+            Target::Broker(Box::new(broker::BrokerTarget::connect(config, args.index).await?))
+        }
+        None => Target::Server(server::ServerTarget::new(&config, args.index)?),
+    };
+    let progress = Progress::start(source.total_bytes(), source.bytes_read());
+    let mut outcome = Outcome::default();
+    let published = tokio::select! {
+        published = publish(&mut source, &mut target, &mut outcome, &progress) => Some(published),
+        _ = tokio::signal::ctrl_c() => None,
+    };
+    let finished = match target {
+        Target::Broker(target) if published.is_some() => target.close().await,
+        _ => Ok(()),
+    };
+    progress.finish();
+    let rate = outcome.accepted as f64 / progress.elapsed().as_secs_f64().max(0.001);
+    eprintln!(
+        "{} accepted, {} rejected in {:.1} s ({rate:.0} documents/s)",
+        outcome.accepted,
+        outcome.rejected,
+        progress.elapsed().as_secs_f64()
+    );
+    match published {
+        None => {
+            eprintln!("warren: interrupted; publish again to go on, a document that was kept is only replaced by itself");
+            Ok(ExitCode::from(INTERRUPTED))
+        }
+        Some(published) => {
+            published.and(finished)?;
+            Ok(if outcome.rejected == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
+    }
+}
+
+async fn publish(source: &mut Source, target: &mut Target, outcome: &mut Outcome, progress: &Progress) -> anyhow::Result<()> {
+    while let Some(part) = source.next_part().await? {
+        let file = part.file.clone();
+        let summary = match target {
+            Target::Server(target) => target.publish(part).await?,
+            Target::Broker(target) => target.publish(part).await?,
+        };
+        outcome.add(&file, summary, progress);
+    }
+    if let Target::Broker(target) = target {
+        outcome.accepted += target.finish().await?;
+        progress.accepted(outcome.accepted);
+    }
+    Ok(())
+}
+
+impl Outcome {
+    fn add(&mut self, file: &str, summary: Summary, progress: &Progress) {
+        self.accepted += summary.accepted;
+        self.rejected += summary.rejected_count;
+        progress.accepted(self.accepted);
+        for Rejection { line, code, detail, .. } in summary.rejected {
+            if self.printed < MAX_PRINTED {
+                progress.line(&format!("{file}:{line}: {code}: {detail}"));
+            } else if self.printed == MAX_PRINTED {
+                progress.line("more documents were rejected, they are only counted");
+            }
+            self.printed += 1;
+        }
+    }
+}

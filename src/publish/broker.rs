@@ -1,0 +1,68 @@
+//! Publishes straight into the logs: this command is a producer of its own.
+
+use warren_broker::Broker;
+use warren_producer::Producer;
+use warren_producer::admission::Admission;
+use warren_producer::upload::{Summary, Upload};
+use warren_protocol::IndexName;
+use warren_service::catalog::CatalogHandle;
+use warren_service::config::Config;
+use warren_service::roster::Roster;
+use warren_service::stop::Stop;
+
+use super::{MAX_PRINTED, source::Part};
+
+/// A broker and one of its indexes.
+pub(crate) struct BrokerTarget {
+    broker: Broker,
+    producer: Producer,
+    upload: Option<Upload>,
+    /// What was told of the upload's summary so far.
+    told: Summary,
+    stop: Stop,
+}
+
+impl BrokerTarget {
+    /// Connects, and reads which indexes there are.
+    pub(crate) async fn connect(mut config: Config, index: IndexName) -> anyhow::Result<Self> {
+        config.producer.intake = false;
+        let broker = warren_broker::connect(&config.broker, "warren publish", &config.data_dir).await?;
+        let stop = Stop::new();
+        let catalog = CatalogHandle::start(&broker.ports, &stop).await?;
+        let roster = Roster::start(&broker.ports, &stop).await?;
+        let producer = Producer::start(&config, &broker.ports, catalog.clone(), &roster, &stop);
+        let admission = Admission::new(catalog, config);
+        let upload = Some(Upload::new(admission, producer.publisher.clone(), index, MAX_PRINTED));
+        Ok(Self { broker, producer, upload, told: Summary::default(), stop })
+    }
+
+    /// Hands a part over; the summary says what is new since the last one.
+    pub(crate) async fn publish(&mut self, part: Part) -> anyhow::Result<Summary> {
+        let Some(upload) = &mut self.upload else { return Ok(Summary::default()) };
+        for piece in part.pieces {
+            upload.take(piece).await?;
+        }
+        let now = upload.summary().clone();
+        let before = std::mem::replace(&mut self.told, now.clone());
+        Ok(Summary {
+            accepted: now.accepted - before.accepted,
+            rejected_count: now.rejected_count - before.rejected_count,
+            rejected: now.rejected[before.rejected.len()..].to_vec(),
+        })
+    }
+
+    /// Waits for the last confirms and says how many there were.
+    pub(crate) async fn finish(&mut self) -> anyhow::Result<u64> {
+        let Some(upload) = self.upload.take() else { return Ok(0) };
+        let summary = upload.finish().await?;
+        Ok(summary.accepted - self.told.accepted)
+    }
+
+    /// Closes the connections.
+    pub(crate) async fn close(self) -> anyhow::Result<()> {
+        self.stop.request();
+        self.producer.close().await;
+        self.broker.close().await;
+        Ok(())
+    }
+}
