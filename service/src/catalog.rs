@@ -63,12 +63,12 @@ impl CatalogHandle {
     }
 
     /// The index of that name, if it is ready for use.
-    pub fn get(&self, name: &IndexName) -> Option<Entry> {
+    pub fn get(&self, name: &IndexName) -> Option<Arc<Entry>> {
         self.find(name).filter(|entry| entry.ready)
     }
 
     /// The indexes that are ready for use, by name.
-    pub fn list(&self) -> Vec<Entry> {
+    pub fn list(&self) -> Vec<Arc<Entry>> {
         self.shared.replay.catalog().entries().filter(|entry| entry.ready).cloned().collect()
     }
 
@@ -78,7 +78,7 @@ impl CatalogHandle {
     }
 
     /// The index of that name, ready or not.
-    fn find(&self, name: &IndexName) -> Option<Entry> {
+    fn find(&self, name: &IndexName) -> Option<Arc<Entry>> {
         self.shared.replay.catalog().get(name).cloned()
     }
 }

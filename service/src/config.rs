@@ -36,6 +36,8 @@ pub struct Config {
     pub worker: WorkerConfig,
     /// Fanning out and merging.
     pub query: QueryConfig,
+    /// The server that the commands of `warren` talk to.
+    pub client: ClientConfig,
     /// What is logged, and how.
     pub log: LogConfig,
 }
@@ -133,6 +135,16 @@ pub struct QueryConfig {
     pub max_result_bytes: NonZeroU32,
 }
 
+/// The server that the commands of `warren` talk to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ClientConfig {
+    /// Its URL.
+    pub server: String,
+    /// One of its keys, if it asks for one.
+    pub key: Option<Secret>,
+}
+
 /// What is logged, and how.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -206,6 +218,7 @@ impl Default for Config {
             producer: ProducerConfig::default(),
             worker: WorkerConfig::default(),
             query: QueryConfig::default(),
+            client: ClientConfig::default(),
             log: LogConfig::default(),
         }
     }
@@ -264,6 +277,12 @@ impl Default for WorkerConfig {
 impl Default for QueryConfig {
     fn default() -> Self {
         Self { max_concurrent: n32(256), max_result_bytes: n32(4 * MIB) }
+    }
+}
+
+impl Default for ClientConfig {
+    fn default() -> Self {
+        Self { server: "http://127.0.0.1:8080".to_owned(), key: None }
     }
 }
 

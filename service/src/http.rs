@@ -9,5 +9,5 @@ mod server;
 
 pub use api::{finish, health_routes};
 pub use extract::{ApiJson, ApiPath, ApiQuery};
-pub use problem::ApiError;
+pub use problem::{ApiError, problem_response};
 pub use server::{bind, serve};

@@ -1,5 +1,6 @@
 //! How indexes come and go: in the steps that `warren_protocol::catalog` describes.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -21,13 +22,13 @@ const CONCURRENT_PARTITIONS: usize = 16;
 #[derive(Debug, Clone, PartialEq)]
 pub enum Creation {
     /// It did not exist; now it does.
-    Created(Entry),
+    Created(Arc<Entry>),
     /// It exists as wished.
-    Exists(Entry),
+    Exists(Arc<Entry>),
     /// It exists, and is another.
     Differs {
         /// The index that exists.
-        entry: Entry,
+        entry: Arc<Entry>,
         /// What differs, a line each.
         differences: Vec<String>,
     },
@@ -35,7 +36,7 @@ pub enum Creation {
 
 impl Creation {
     /// The index, whether it is the wished one or not.
-    pub fn into_entry(self) -> Entry {
+    pub fn into_entry(self) -> Arc<Entry> {
         match self {
             Self::Created(entry) | Self::Exists(entry) | Self::Differs { entry, .. } => entry,
         }
@@ -51,7 +52,7 @@ impl CatalogHandle {
     }
 
     /// The index that a document asks for; creates it with the defaults if the configuration lets documents do that.
-    pub async fn get_or_create(&self, name: &IndexName, config: &IndexesConfig) -> Result<Entry, CatalogError> {
+    pub async fn get_or_create(&self, name: &IndexName, config: &IndexesConfig) -> Result<Arc<Entry>, CatalogError> {
         if let Some(entry) = self.get(name) {
             return Ok(entry);
         }
@@ -69,7 +70,7 @@ impl CatalogHandle {
     }
 
     /// Deletes the index with all its documents; `None` if there is none.
-    pub async fn delete(&self, name: &IndexName) -> Result<Option<Entry>, CatalogError> {
+    pub async fn delete(&self, name: &IndexName) -> Result<Option<Arc<Entry>>, CatalogError> {
         within("the index was not deleted", async {
             self.shared.replay.ready(Instant::now() + LIMIT).await?;
             let Some(entry) = self.find(name) else { return Ok(None) };
@@ -134,7 +135,7 @@ impl CatalogHandle {
             .await?;
         self.append(Event::Ready { index: entry.index.clone() }).await?;
         let name = &entry.index.name;
-        let settled = |found: Option<&Entry>| found.is_none_or(|found| found.ready || found.index != entry.index);
+        let settled = |found: Option<&Arc<Entry>>| found.is_none_or(|found| found.ready || found.index != entry.index);
         self.shared.replay.until(|catalog| settled(catalog.get(name))).await;
         if self.find(name).is_none_or(|found| found.index != entry.index) {
             // It was deleted in between, perhaps before its parts were made.

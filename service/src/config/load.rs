@@ -12,7 +12,7 @@ use super::Config;
 /// Variables that start with it are settings; two more underscores stand for each dot.
 const PREFIX: &str = "WARREN__";
 /// The settings whose values no error shows.
-const SECRETS: [&str; 2] = ["auth.keys", "broker.url"];
+const SECRETS: [&str; 3] = ["auth.keys", "broker.url", "client.key"];
 /// The settings that are lists; in a variable or a flag, commas part their values.
 const LISTS: [&str; 2] = ["auth.keys", "http.hosts"];
 

@@ -3,14 +3,13 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::http::{Method, Uri, header};
-use axum::response::IntoResponse;
+use axum::http::{Method, Uri};
+use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json, Router};
-use bytes::Bytes;
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
-use utoipa::openapi::{ComponentsBuilder, InfoBuilder, SecurityRequirement};
+use utoipa::openapi::{ComponentsBuilder, InfoBuilder, OpenApi, SecurityRequirement};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use warren_protocol::Problem;
@@ -21,20 +20,14 @@ use super::ApiError;
 type Ready = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
 
 /// Turns the routes of one or several roles into one router, with `/healthz`, `/readyz` and `/openapi.json`, and with
-/// problems for unknown routes and methods.
-///
-/// Fails only if the description cannot be written as JSON.
-pub fn finish(
-    api: OpenApiRouter,
-    title: &str,
-    ready: impl Fn() -> Result<(), String> + Send + Sync + 'static,
-) -> Result<Router, serde_json::Error> {
+/// problems for unknown routes and methods. `ready` says why the process cannot do its work yet.
+pub fn finish(api: OpenApiRouter, ready: impl Fn() -> Result<(), String> + Send + Sync + 'static) -> Router {
     let (router, mut document) =
         api.merge(health_routes(ready)).merge(OpenApiRouter::new().routes(routes!(openapi))).split_for_parts();
     document.info = InfoBuilder::new()
-        .title(title)
+        .title("Warren")
         .version(env!("CARGO_PKG_VERSION"))
-        .description(Some("Warren, the document search engine that lives in RabbitMQ."))
+        .description(Some("A document search engine that lives in RabbitMQ."))
         .build();
     let scheme = SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build());
     let key = ComponentsBuilder::new().security_scheme("key", scheme).build();
@@ -43,8 +36,7 @@ pub fn finish(
         components => *components = Some(key),
     }
     document.security = Some(vec![SecurityRequirement::new("key", Vec::<String>::new())]);
-    let document = Document(serde_json::to_vec(&document)?.into());
-    Ok(router.fallback(not_found).method_not_allowed_fallback(method_not_allowed).layer(Extension(document)))
+    router.fallback(not_found).method_not_allowed_fallback(method_not_allowed).layer(Extension(Document(Arc::new(document))))
 }
 
 /// `/healthz` (the process runs) and `/readyz` (it can do its work; `ready` says why not). [`finish`] adds them itself.
@@ -54,7 +46,7 @@ pub fn health_routes(ready: impl Fn() -> Result<(), String> + Send + Sync + 'sta
 }
 
 #[derive(Clone)]
-struct Document(Bytes);
+struct Document(Arc<OpenApi>);
 
 /// The state of a process.
 #[derive(Serialize, ToSchema)]
@@ -82,8 +74,8 @@ async fn readyz(State(ready): State<Ready>) -> Result<Json<Health>, ApiError> {
 /// This description.
 #[utoipa::path(get, path = "/openapi.json", tag = "operation",
     responses((status = 200, description = "OpenAPI", content_type = "application/json")))]
-async fn openapi(Extension(Document(document)): Extension<Document>) -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, "application/json")], document)
+async fn openapi(Extension(Document(document)): Extension<Document>) -> Response {
+    Json(document.as_ref()).into_response()
 }
 
 async fn not_found(uri: Uri) -> ApiError {
@@ -111,7 +103,7 @@ mod tests {
 
     fn router(ready: Result<(), String>) -> Router {
         let halves = OpenApiRouter::new().routes(routes!(read)).merge(OpenApiRouter::new().routes(routes!(remove)));
-        finish(halves, "test", move || ready.clone()).unwrap()
+        finish(halves, move || ready.clone())
     }
 
     async fn ask(router: Router, method: &str, path: &str) -> (u16, serde_json::Value, axum::http::HeaderMap) {

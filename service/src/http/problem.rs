@@ -2,6 +2,7 @@
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use serde::Serialize;
 use warren_protocol::Problem;
 use warren_protocol::problem::Code;
 
@@ -27,24 +28,29 @@ impl<P: Into<Problem>> From<P> for ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let status = StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        if self.0.code == Code::Internal {
-            tracing::warn!(detail = %self.0.detail, "a request failed by a defect");
-        }
-        let mut response = (status, axum::Json(self.0)).into_response();
-        let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        match status {
-            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
-                headers.insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS));
-            }
-            StatusCode::UNAUTHORIZED => {
-                headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"warren\""));
-            }
-            _ => {}
-        }
-        response
+        problem_response(self.0.status, self.0.code, &self.0)
     }
+}
+
+/// A problem whose `body` has members of its own, as RFC 9457 allows; they stand beside those of [`Problem`].
+pub fn problem_response(status: u16, code: Code, body: &impl Serialize) -> Response {
+    if code == Code::Internal {
+        tracing::warn!(problem = serde_json::to_string(body).unwrap_or_default(), "a request failed by a defect");
+    }
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut response = (status, axum::Json(body)).into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    match status {
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS));
+        }
+        StatusCode::UNAUTHORIZED => {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"warren\""));
+        }
+        _ => {}
+    }
+    response
 }
 
 #[cfg(test)]
