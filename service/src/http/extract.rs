@@ -76,3 +76,65 @@ fn named<E: std::fmt::Display>(error: serde_path_to_error::Error<E>) -> ApiError
     let problem = Problem::new(Code::InvalidRequest, detail);
     ApiError(if path == "." { problem } else { problem.with_field(path) })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::body::Body;
+    use serde::Deserialize;
+
+    #[derive(Debug, Default, PartialEq, Deserialize)]
+    #[serde(deny_unknown_fields, default)]
+    struct Things {
+        text: String,
+        number: u32,
+        flag: bool,
+        inner: Inner,
+    }
+
+    #[derive(Debug, Default, PartialEq, Deserialize)]
+    #[serde(deny_unknown_fields, default)]
+    struct Inner {
+        number: u8,
+    }
+
+    async fn query(query: &str) -> Result<Things, Problem> {
+        let (mut parts, ()) = Request::builder().uri(format!("/x?{query}")).body(()).unwrap().into_parts();
+        ApiQuery::from_request_parts(&mut parts, &()).await.map(|ApiQuery(things)| things).map_err(|error| error.0)
+    }
+
+    async fn json(body: impl Into<Body>) -> Result<Things, Problem> {
+        let request = Request::builder().uri("/x").body(body.into()).unwrap();
+        ApiJson::from_request(request, &()).await.map(|ApiJson(things)| things).map_err(|error| error.0)
+    }
+
+    #[tokio::test]
+    async fn good_parameters_and_bodies_are_read() {
+        let expected = Things { text: "a b&c".to_owned(), number: 7, flag: true, ..Things::default() };
+        assert_eq!(query("text=a+b%26c&number=7&flag=true").await.unwrap(), expected);
+        assert_eq!(json(r#"{"text":"a b&c","number":7,"flag":true}"#).await.unwrap(), expected);
+        assert_eq!((query("").await.unwrap(), json("").await.unwrap()), (Things::default(), Things::default()));
+    }
+
+    #[tokio::test]
+    async fn refusals_name_what_is_wrong() {
+        for (problem, field, word) in [
+            (query("numbr=7").await, None, "numbr"),
+            (query("number=x").await, Some("number"), "invalid digit"),
+            (query("number=-1").await, Some("number"), "invalid digit"),
+            (query("number=1&number=2").await, None, "duplicate"),
+            (json(r#"{"numbr":7}"#).await, Some("numbr"), "expected one of"),
+            (json(r#"{"inner":{"number":300}}"#).await, Some("inner.number"), "300"),
+            (json(r#"{"number":1} x"#).await, None, "trailing"),
+            (json("{").await, None, "EOF"),
+        ] {
+            let problem = problem.unwrap_err();
+            assert_eq!(problem.code, Code::InvalidRequest);
+            assert!(problem.detail.contains(word), "{problem:?} does not say {word:?}");
+            if let Some(field) = field {
+                assert_eq!(problem.field.as_deref(), Some(field), "{problem:?}");
+            }
+        }
+        assert_eq!(json(vec![b' '; 3 << 20]).await.unwrap_err().code, Code::TooLarge);
+    }
+}

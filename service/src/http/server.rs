@@ -134,3 +134,124 @@ fn guarded(router: Router, config: &Config, idle: Duration) -> Router {
 fn panicked(_panic: Box<dyn Any + Send>) -> Response {
     ApiError::new(Code::Internal, "the request met a defect of Warren; the log of the server says more").into_response()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::routing::{get, post};
+    use bytes::Bytes;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::task::JoinHandle;
+
+    const ENOUGH: Duration = Duration::from_secs(20);
+
+    /// A server on a free port with routes that answer, panic, wait and read.
+    async fn server(change: impl FnOnce(&mut Config)) -> (SocketAddr, Stop, JoinHandle<anyhow::Result<()>>) {
+        let mut config = Config::default();
+        change(&mut config);
+        let listener = bind(&config.http, "127.0.0.1:0".parse().unwrap(), &config.auth).await.unwrap();
+        let (address, stop) = (listener.local_addr().unwrap(), Stop::new());
+        let release = stop.clone();
+        let router = Router::new()
+            .route("/fine", get(|| async { "fine" }))
+            .route("/panic", get(|| async { None::<()>.unwrap() }))
+            .route(
+                "/until-stop",
+                get(move || async move {
+                    release.requested().await;
+                    "ended"
+                }),
+            )
+            .route("/for-ever", get(std::future::pending::<()>))
+            .route("/read", post(|_: Bytes| async { "read" }));
+        let asked = stop.clone();
+        #[expect(clippy::disallowed_methods, reason = "the test awaits the handle")]
+        let served = tokio::spawn(async move { serve(listener, router, &config, &asked).await });
+        (address, stop, served)
+    }
+
+    async fn send(address: SocketAddr, request: &str) -> TcpStream {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        stream
+    }
+
+    async fn rest(mut stream: TcpStream) -> String {
+        let mut text = String::new();
+        tokio::time::timeout(ENOUGH, stream.read_to_string(&mut text)).await.unwrap().unwrap();
+        text
+    }
+
+    async fn ask(address: SocketAddr, path: &str) -> String {
+        rest(send(address, &format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")).await).await
+    }
+
+    #[tokio::test]
+    async fn an_address_that_others_reach_needs_keys_or_a_word() {
+        let mut http = HttpConfig { listen: Some("0.0.0.0:0".parse().unwrap()), ..HttpConfig::default() };
+        let (default, open) = ("127.0.0.1:0".parse().unwrap(), AuthConfig::default());
+        let refusal = bind(&http, default, &open).await.unwrap_err().to_string();
+        assert!(refusal.contains("auth.keys") && refusal.contains("http.insecure"), "{refusal}");
+        http.insecure = true;
+        let taken = bind(&http, default, &open).await.unwrap().local_addr().unwrap();
+        let config = HttpConfig { listen: None, ..HttpConfig::default() };
+        let first = bind(&config, default, &open).await.unwrap();
+        let busy = bind(&config, first.local_addr().unwrap(), &open).await.unwrap_err();
+        assert!(format!("{busy:#}").contains("--listen"), "{busy:#}");
+        assert!(taken.ip().is_unspecified());
+    }
+
+    #[tokio::test]
+    async fn a_panic_harms_only_its_request() {
+        let (address, stop, served) = server(|_| {}).await;
+        let panicked = ask(address, "/panic").await;
+        assert!(panicked.starts_with("HTTP/1.1 500") && panicked.contains("\"code\":\"internal\""), "{panicked}");
+        let fine = ask(address, "/fine").await;
+        assert!(fine.starts_with("HTTP/1.1 200") && fine.contains("x-request-id: "), "{fine}");
+        stop.request();
+        served.await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn too_many_requests_are_refused_and_health_is_not() {
+        let (address, stop, served) = server(|config| config.http.max_requests = std::num::NonZeroU32::MIN).await;
+        let waiting = send(address, "GET /until-stop HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").await;
+        let deadline = std::time::Instant::now() + ENOUGH;
+        loop {
+            let refused = ask(address, "/fine").await;
+            if refused.starts_with("HTTP/1.1 429") && refused.contains("retry-after: 1") {
+                break;
+            }
+            assert!(std::time::Instant::now() < deadline, "{refused}");
+        }
+        assert!(ask(address, "/healthz").await.starts_with("HTTP/1.1 404"), "it has no slot, and needs none");
+        stop.request();
+        let ended = rest(waiting).await;
+        assert!(ended.ends_with("ended"), "a request that was begun is answered: {ended}");
+        served.await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn silent_clients_are_cut_off() {
+        let short = std::num::NonZeroU64::new(100).unwrap();
+        let (address, stop, served) = server(|config| config.http.idle_timeout_ms = short).await;
+        assert_eq!(rest(send(address, "GET /fi").await).await, "", "a head that does not end");
+        let idle = rest(send(address, "GET /fine HTTP/1.1\r\nhost: localhost\r\n\r\n").await).await;
+        assert!(idle.ends_with("fine"), "a connection without another request: {idle}");
+        let body = "POST /read HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9\r\n\r\nhalf";
+        assert!(!rest(send(address, body).await).await.contains(" 200 "), "a body that does not end");
+        stop.request();
+        served.await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_stop_does_not_wait_for_ever() {
+        let limit = std::num::NonZeroU64::new(200).unwrap();
+        let (address, stop, served) = server(|config| config.stop_timeout_ms = limit).await;
+        let idle = send(address, "").await;
+        let endless = send(address, "GET /for-ever HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
+        stop.request();
+        tokio::time::timeout(ENOUGH, served).await.unwrap().unwrap().unwrap();
+        assert_eq!((rest(idle).await, rest(endless).await), (String::new(), String::new()));
+    }
+}
