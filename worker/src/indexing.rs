@@ -135,7 +135,7 @@ impl Indexer {
                 Operation::Delete { id } => self.writer.delete(id),
                 Operation::Put { id, body } => match self.writer.put(id, body) {
                     Ok(()) => {}
-                    Err(IndexError::Document(detail)) => dead.push(self.dead_letter(id, body, &detail)),
+                    Err(IndexError::Document { reason, .. }) => dead.push(self.dead_letter(id, body, &reason)),
                     Err(error) => return Err(error.into()),
                 },
             }
@@ -161,6 +161,11 @@ impl Indexer {
             .into(),
             ..Message::default()
         }
+    }
+
+    /// The bytes that wait for the commit, deletions included.
+    pub(crate) fn uncommitted_bytes(&self) -> usize {
+        self.writer.uncommitted_bytes()
     }
 
     /// Makes everything applied so far visible and remembers the place in the log, in one.

@@ -192,6 +192,11 @@ impl Run<'_> {
                     uncommitted.shares.push(share);
                     uncommitted.since.get_or_insert_with(Instant::now);
                     indexer = self.apply(indexer, received).await?;
+                    if indexer.uncommitted_bytes() as u64 >= self.replica.shared.config.memory_bytes.get() {
+                        (indexer, committed) = self.commit(indexer).await?;
+                        uncommitted = Uncommitted { more: uncommitted.more, ..Uncommitted::default() };
+                        self.report(committed, end);
+                    }
                     if let Some(error) = error {
                         self.commit(indexer).await?;
                         return Err(error);

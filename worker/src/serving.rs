@@ -86,11 +86,10 @@ fn answer(index: &PartitionIndex, question: Question) -> Result<Answer, Failure>
         }
         Question::Fetch { ids, highlight } => index.fetch(&ids, highlight.as_deref()).map(Answer::Documents),
     };
-    answered.map_err(|error| match error {
-        SearchError::InvalidQuery(detail) => Failure::InvalidQuery(detail),
-        SearchError::Internal(detail) => {
-            tracing::error!(detail, "a search failed");
-            Failure::Internal(detail)
+    answered.map_err(|error| {
+        if let SearchError::Internal(error) = &error {
+            tracing::error!(%error, "a search failed");
         }
+        error.into()
     })
 }
