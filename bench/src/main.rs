@@ -1,0 +1,94 @@
+//! What is measured: how many documents a second Warren makes searchable, and raw tantivy beside it.
+//!
+//! ```text
+//! cargo build --profile dist --workspace --bins
+//! target/dist/bench raw      --definition bench/debian-packages.json debian-packages.ndjson.zst
+//! target/dist/bench pipeline --definition bench/debian-packages.json --broker amqp://… debian-packages.ndjson.zst
+//! ```
+
+mod pipeline;
+mod process;
+mod raw;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use clap::{Args, Parser, Subcommand};
+use warren_protocol::IndexDefinition;
+
+#[derive(Parser)]
+#[command(about = "Measures Warren, and raw tantivy beside it")]
+struct Cli {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// Index with tantivy alone: one process, no broker, the same fields
+    Raw {
+        #[command(flatten)]
+        input: Input,
+        /// Indexing threads
+        #[arg(long, default_value_t = 2)]
+        threads: usize,
+    },
+    /// Publish through a broker to workers and wait until all is found
+    Pipeline {
+        #[command(flatten)]
+        input: Input,
+        /// The broker, empty: amqp://…
+        #[arg(long)]
+        broker: String,
+        /// The process id of the broker, to count its CPU time too
+        #[arg(long)]
+        broker_pid: Option<u32>,
+        /// How many workers share the partitions
+        #[arg(long, default_value_t = 1)]
+        workers: usize,
+    },
+}
+
+#[derive(Args)]
+struct Input {
+    /// The definition of the index, as JSON
+    #[arg(long, value_name = "FILE")]
+    definition: PathBuf,
+    /// NDJSON, packed with zstd
+    documents: PathBuf,
+}
+
+impl Input {
+    fn definition(&self) -> Result<IndexDefinition> {
+        let json = std::fs::read(&self.definition).with_context(|| self.definition.display().to_string())?;
+        Ok(IndexDefinition::from_json(&json)?)
+    }
+}
+
+fn main() -> Result<()> {
+    match Cli::parse().what {
+        What::Raw { input, threads } => raw::run(&input, threads),
+        What::Pipeline { input, broker, broker_pid, workers } => {
+            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+            runtime.block_on(pipeline::run(&input, &broker, broker_pid, workers))
+        }
+    }
+}
+
+/// The lines of a packed file.
+fn lines(file: &Path) -> Result<impl Iterator<Item = std::io::Result<String>> + use<>> {
+    let file = std::fs::File::open(file).with_context(|| file.display().to_string())?;
+    Ok(std::io::BufRead::lines(std::io::BufReader::with_capacity(1 << 20, zstd::Decoder::new(file)?)))
+}
+
+/// One result, on one line.
+fn report(what: &str, documents: u64, wall: Duration, cpu: Duration) {
+    let per_document = cpu.as_secs_f64() * 1e6 / documents.max(1) as f64;
+    println!(
+        "{what}: {documents} documents in {:.2} s: {:.0}/s; CPU {:.2} s, {per_document:.1} µs a document",
+        wall.as_secs_f64(),
+        documents as f64 / wall.as_secs_f64(),
+        cpu.as_secs_f64()
+    );
+}

@@ -1,0 +1,14 @@
+//! The promises, end to end: Warren's programs as real processes, on a real RabbitMQ, with real documents.
+
+#![expect(clippy::expect_used, clippy::panic, reason = "a test fails by panicking; clippy itself knows #[test] functions only")]
+
+mod crashes;
+mod deployment;
+mod foreign;
+mod page;
+mod refusals;
+mod sample;
+mod stack;
+mod up;
+
+use deployment::{Deployment, Server};
