@@ -150,7 +150,9 @@ mod tests {
 
     #[test]
     fn an_address_that_is_none_is_refused_without_its_password() {
-        for url in ["amqp:user:secret@host", "http://user:secret@host", "amqp://user:secret@host:port", "user:secret@host", "secret"] {
+        for url in
+            ["amqp:user:secret@host", "http://user:secret@host", "amqp://user:secret@host:port", "user:secret@host", "secret"]
+        {
             let Err(BrokerError::BadUrl { reason }) = parse(url) else { panic!("{url} was taken") };
             assert!(!reason.contains("secret") || url == "secret", "{reason}");
         }

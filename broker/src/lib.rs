@@ -65,7 +65,9 @@ pub enum BrokerError {
         reason: String,
     },
     /// RabbitMQ cannot be reached, or refuses the login.
-    #[error("RabbitMQ at {url} cannot be used ({reason}): check that it runs, and host, user, password and virtual host in broker.url")]
+    #[error(
+        "RabbitMQ at {url} cannot be used ({reason}): check that it runs, and host, user, password and virtual host in broker.url"
+    )]
     Unavailable {
         /// The address without the password.
         url: String,

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use futures_util::stream::{self, BoxStream};
 use futures_util::StreamExt;
+use futures_util::stream::{self, BoxStream};
 use lapin::options::BasicAckOptions;
 use lapin::{BasicProperties, Channel};
 use tokio::sync::Mutex;

@@ -8,7 +8,6 @@ use lapin::message::Delivery;
 use lapin::options::{BasicConsumeOptions, BasicQosOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, Consumer};
-use tokio::time::Instant;
 use tracing::{debug, warn};
 use warren_protocol::ports::Position;
 
@@ -31,15 +30,41 @@ pub(super) enum Source {
     StreamEnd,
 }
 
-/// A consumer with its channel. Dropping both closes the channel: what was not settled goes back to its queue.
+/// A consumer with its channel. Dropped, it closes the channel: what was not settled goes back to its queue.
 pub(super) struct Attached {
     pub(super) consumer: Consumer,
-    /// Open for as long as this lives, so nothing else may keep a clone of it for long.
     pub(super) channel: Arc<Channel>,
+    context: Arc<Context>,
+}
+
+impl Drop for Attached {
+    /// Closes the channel before lapin can cancel the consumer: a queue gives the next consumer what comes behind the
+    /// unsettled messages of a cancelled one, and these only later.
+    fn drop(&mut self) {
+        let (channel, consumer) = (Arc::clone(&self.channel), self.consumer.clone());
+        if !channel.status().connected() {
+            return;
+        }
+        let deadline = self.context.deadline();
+        let closing = async move {
+            if let Err(error) = until(deadline, channel.close(200, "done".into())).await {
+                debug!(%error, "a consumer's channel was not closed");
+            }
+            drop(consumer);
+        };
+        self.context.tasks.spawn_on(closing, &self.context.runtime);
+    }
 }
 
 /// Consumes `name`, at most `prefetch` unsettled messages at a time. `NotFound` if there is no such queue.
-pub(super) async fn attach(link: &Link, name: &str, source: Source, prefetch: u16, deadline: Instant) -> Result<Attached, Failure> {
+pub(super) async fn attach(
+    context: &Arc<Context>,
+    link: &Link,
+    name: &str,
+    source: Source,
+    prefetch: u16,
+) -> Result<Attached, Failure> {
+    let deadline = context.deadline();
     let channel = until(deadline, link.connection(deadline).await?.create_channel()).await?;
     until(deadline, channel.basic_qos(prefetch, BasicQosOptions::default())).await?;
     let mut arguments = FieldTable::default();
@@ -54,7 +79,7 @@ pub(super) async fn attach(link: &Link, name: &str, source: Source, prefetch: u1
     }
     let consuming = channel.basic_consume(name.into(), "".into(), BasicConsumeOptions::default(), arguments);
     let consumer = until(deadline, consuming).await?;
-    Ok(Attached { consumer, channel: Arc::new(channel) })
+    Ok(Attached { consumer, channel: Arc::new(channel), context: Arc::clone(context) })
 }
 
 fn text(value: &str) -> AMQPValue {
@@ -86,7 +111,7 @@ impl Subscription {
         source: Source,
         prefetch: u16,
     ) -> Result<Self, Failure> {
-        let attached = Some(attach(link, &name, source, prefetch, context.deadline()).await?);
+        let attached = Some(attach(context, link, &name, source, prefetch).await?);
         let (context, link) = (Arc::clone(context), Arc::clone(link));
         Ok(Self { context, link, name, source, prefetch, attached, pause: SHORTEST_PAUSE })
     }
@@ -119,7 +144,7 @@ impl Subscription {
         if self.context.stop.is_cancelled() {
             return None;
         }
-        match attach(&self.link, &self.name, self.source, self.prefetch, self.context.deadline()).await {
+        match attach(&self.context, &self.link, &self.name, self.source, self.prefetch).await {
             Ok(attached) => {
                 debug!(queue = self.name, "consuming again");
                 self.attached = Some(attached);

@@ -79,7 +79,7 @@ impl PartitionLog for Streams {
     async fn last(&self, log: &LogName) -> Result<Option<Position>, LogError> {
         let name = log.to_string();
         let deadline = self.context.deadline();
-        let mut attached = attach(&self.link, &name, Source::StreamEnd, PREFETCH, deadline).await?;
+        let mut attached = attach(&self.context, &self.link, &name, Source::StreamEnd, PREFETCH).await?;
         let delivery = match timeout(EMPTY, attached.consumer.next()).await {
             Ok(delivery) => delivery,
             // The count lags behind what is in the stream, so it proves that there is something, not that there is nothing.
@@ -138,7 +138,11 @@ impl StreamFollower {
                 Step::Give => return Ok(entry),
                 Step::Skip => {}
                 Step::Look => {
-                    debug!(log = self.name, position = entry.position.0, "a gap: looking whether the messages before it are there");
+                    debug!(
+                        log = self.name,
+                        position = entry.position.0,
+                        "a gap: looking whether the messages before it are there"
+                    );
                     self.attached = None;
                 }
             }
@@ -190,7 +194,7 @@ impl StreamFollower {
 
     async fn attach(&mut self) -> Result<(), Failure> {
         let source = Source::Stream(self.resume.start());
-        self.attached = Some(attach(&self.link, &self.name, source, PREFETCH, self.context.deadline()).await?);
+        self.attached = Some(attach(&self.context, &self.link, &self.name, source, PREFETCH).await?);
         self.resume.attached();
         Ok(())
     }

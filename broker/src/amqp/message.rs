@@ -12,6 +12,9 @@ use super::names;
 
 const PERSISTENT: u8 = 2;
 
+/// Sets one property.
+type Setter = fn(BasicProperties, ShortString) -> BasicProperties;
+
 /// What Warren looks at, of a message that the broker delivered.
 pub(super) fn from_amqp(delivery: &mut Delivery) -> Message {
     let properties = &delivery.properties;
@@ -70,7 +73,7 @@ pub(super) fn dead_letter(original: &BasicProperties, source: QueueName, reason:
     table.insert(names::HEADER_ATTEMPTS.into(), AMQPValue::LongLongInt(attempts));
     let mut properties = BasicProperties::default().with_delivery_mode(PERSISTENT).with_headers(table);
     // All but `expiration`, with which it would vanish, and `user_id`, which only its own user may publish.
-    let copies: [(&Option<ShortString>, fn(BasicProperties, ShortString) -> BasicProperties); 7] = [
+    let copies: [(&Option<ShortString>, Setter); 7] = [
         (original.content_type(), BasicProperties::with_content_type),
         (original.content_encoding(), BasicProperties::with_content_encoding),
         (original.correlation_id(), BasicProperties::with_correlation_id),

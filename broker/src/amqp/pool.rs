@@ -36,7 +36,8 @@ impl Pool {
         };
         let name = context.name(purpose);
         let properties = move || ConnectionProperties::default().with_connection_name(name.as_str().into());
-        let connections = config.create_pool(properties, Runtime::Tokio1).map_err(|error| Failure::Unavailable(error.to_string()))?;
+        let connections =
+            config.create_pool(properties, Runtime::Tokio1).map_err(|error| Failure::Unavailable(error.to_string()))?;
         Ok(Self { context: Arc::clone(context), connections })
     }
 

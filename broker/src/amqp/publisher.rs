@@ -61,7 +61,8 @@ impl Publisher {
         let lane = |_| {
             let link = Link::new(context, "append", context.heartbeat_s);
             let (sender, jobs) = mpsc::channel(WAITING);
-            let task = LaneTask { context: Arc::clone(context), link: Arc::clone(&link), connection: None, channels: HashMap::new() };
+            let task =
+                LaneTask { context: Arc::clone(context), link: Arc::clone(&link), connection: None, channels: HashMap::new() };
             context.tasks.spawn(task.run(jobs));
             Lane { link, jobs: sender, turn: Mutex::new(()) }
         };
@@ -142,7 +143,8 @@ impl LaneTask {
                 return;
             }
         };
-        let publishing = hand_to_channel(Channel::clone(&channel), names::DEFAULT_EXCHANGE, &job.log, job.message.clone(), persistent());
+        let publishing =
+            hand_to_channel(Channel::clone(&channel), names::DEFAULT_EXCHANGE, &job.log, job.message.clone(), persistent());
         self.context.tasks.spawn(await_confirm(job, channel, publishing, self.context.timeout));
     }
 

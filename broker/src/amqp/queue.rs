@@ -5,7 +5,9 @@ use std::sync::{Arc, Weak};
 
 use async_trait::async_trait;
 use futures_util::{StreamExt, stream};
-use lapin::options::{BasicAckOptions, BasicGetOptions, BasicQosOptions, BasicRejectOptions, QueueDeclareOptions, QueuePurgeOptions};
+use lapin::options::{
+    BasicAckOptions, BasicGetOptions, BasicQosOptions, BasicRejectOptions, QueueDeclareOptions, QueuePurgeOptions,
+};
 use lapin::types::FieldTable;
 use lapin::{Acker, BasicProperties, Channel};
 use tokio::time::sleep;
@@ -47,14 +49,15 @@ impl WorkQueue for QuorumQueues {
     }
 
     async fn consume(&self, queue: QueueName, prefetch: NonZeroU16) -> Result<Deliveries, QueueError> {
-        let attached = attach(&self.link, &queue.to_string(), Source::Queue, prefetch.get(), self.context.deadline())
+        let attached = attach(&self.context, &self.link, &queue.to_string(), Source::Queue, prefetch.get())
             .await
             .map_err(|failure| queue_error(queue, failure))?;
         let (context, pool) = (Arc::clone(&self.context), Arc::clone(&self.publishing));
         let deliveries = stream::unfold(attached, move |mut attached| {
             let (context, pool) = (Arc::clone(&context), Arc::clone(&pool));
             async move {
-                let mut delivery = attached.consumer.next().await?.inspect_err(|error| debug!(%queue, %error, "a consumer was lost")).ok()?;
+                let mut delivery =
+                    attached.consumer.next().await?.inspect_err(|error| debug!(%queue, %error, "a consumer was lost")).ok()?;
                 let message = from_amqp(&mut delivery);
                 let channel = Arc::downgrade(&attached.channel);
                 let (acker, properties) = (delivery.acker, delivery.properties);
@@ -77,6 +80,10 @@ impl WorkQueue for QuorumQueues {
     }
 
     async fn peek(&self, queue: QueueName, limit: usize) -> Result<Vec<Message>, QueueError> {
+        if queue == QueueName::Intake {
+            // The broker answers 405 to whoever wants to look.
+            return Err(QueueError::Unavailable("RabbitMQ shows nobody a queue with a single active consumer".to_owned()));
+        }
         let work = async {
             let lease = self.admin.lease().await?;
             let channel = lease.channel();
@@ -153,8 +160,11 @@ impl Consumed {
         self.settled(self.acker.ack(BasicAckOptions::default())).await
     }
 
-    /// A channel that is gone answers `false`: its messages went back to the queue.
+    /// A channel that is gone answers `false`, or not at all while it closes: its messages went back to the queue.
     async fn settled(&self, settling: impl Future<Output = lapin::Result<bool>>) -> Result<(), QueueError> {
+        if !self.channel.upgrade().is_some_and(|channel| channel.status().connected()) {
+            return Err(QueueError::Lost(self.queue));
+        }
         match until(self.context.deadline(), settling).await {
             Ok(true) => Ok(()),
             Ok(false) | Err(Failure::Unavailable(_)) => Err(QueueError::Lost(self.queue)),

@@ -103,7 +103,8 @@ fn search_arguments() -> FieldTable {
 }
 
 fn log_arguments(limits: LogLimits) -> FieldTable {
-    let segment = limits.max_bytes.map_or(*SEGMENT_BYTES.end(), |max| (max / 20).clamp(*SEGMENT_BYTES.start(), *SEGMENT_BYTES.end()));
+    let segment =
+        limits.max_bytes.map_or(*SEGMENT_BYTES.end(), |max| (max / 20).clamp(*SEGMENT_BYTES.start(), *SEGMENT_BYTES.end()));
     let number = |bytes: u64| AMQPValue::LongLongInt(i64::try_from(bytes).unwrap_or(i64::MAX));
     let mut arguments = table([("x-queue-type", text("stream")), ("x-stream-max-segment-size-bytes", number(segment))]);
     if let Some(max) = limits.max_bytes {

@@ -90,7 +90,11 @@ impl Caller {
         let consuming = channel.basic_consume(names::DIRECT_REPLY_TO.into(), "".into(), options, FieldTable::default());
         let replies = until(deadline, consuming).await?;
         let calls = Arc::new(Calls::default());
-        let reader = AbortOnDropHandle::new(self.context.tasks.spawn(read_replies(replies, Arc::clone(&calls))));
+        let reader = AbortOnDropHandle::new(self.context.tasks.spawn(read_replies(
+            Arc::clone(&self.context),
+            replies,
+            Arc::clone(&calls),
+        )));
         let session = Arc::new(Session { channel, calls, order: Mutex::default(), _reader: reader });
         *current = Some(Arc::clone(&session));
         Ok(session)
@@ -136,9 +140,9 @@ impl Drop for Entry<'_> {
     }
 }
 
-/// Ends with the channel: all that still wait for a reply on it learn that.
-async fn read_replies(mut replies: Consumer, calls: Arc<Calls>) {
-    while let Some(Ok(reply)) = replies.next().await {
+/// Ends with the channel, or when the broker is closed: all that still wait for a reply learn that.
+async fn read_replies(context: Arc<Context>, mut replies: Consumer, calls: Arc<Calls>) {
+    while let Some(Some(Ok(reply))) = context.stop.run_until_cancelled(replies.next()).await {
         if let Some(id) = correlation_id(&reply.properties) {
             calls.end(id, Ok(reply.data.into()));
         }

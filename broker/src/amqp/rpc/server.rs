@@ -64,7 +64,8 @@ impl Server {
             return Ok(None);
         };
         let correlation_id = delivery.properties.correlation_id().clone();
-        answer.route = Some(Route { channel: self.replies(deadline).await?, link: Arc::clone(&self.link), reply_to, correlation_id });
+        answer.route =
+            Some(Route { channel: self.replies(deadline).await?, link: Arc::clone(&self.link), reply_to, correlation_id });
         if delivery.redelivered {
             // Its last server may have died of it: it must not take a third.
             answer.take_off().await?;
