@@ -1,1 +1,91 @@
+//! Searches over HTTP: each is fanned out to the partitions of its index over queues, and the answers are merged.
+//!
+//! [`routes`] is the edge. Behind it, [`search`] takes a search from its arrival to its answer: [`fan_out`] asks the
+//! partitions, [`merge`] puts their answers together.
 
+mod fan_out;
+mod merge;
+mod routes;
+mod search;
+#[cfg(test)]
+mod tests;
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use axum::Router;
+use tokio::sync::Semaphore;
+use utoipa_axum::router::OpenApiRouter;
+use warren_protocol::catalog::Entry;
+use warren_protocol::ports::Ports;
+use warren_protocol::problem::Code;
+use warren_protocol::{IndexName, Problem};
+use warren_service::config::Config;
+use warren_service::{CatalogHandle, Roster, Stop, http};
+
+/// Where the query service listens unless told otherwise.
+pub const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
+
+/// What the routes work with. All clones are one.
+#[derive(Clone)]
+pub struct QueryService {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    ports: Ports,
+    catalog: CatalogHandle,
+    roster: Roster,
+    searches: Semaphore,
+    max_searches: u32,
+}
+
+impl QueryService {
+    /// A query service on these ports.
+    pub fn new(config: &Config, ports: &Ports, catalog: CatalogHandle, roster: Roster) -> Self {
+        let max_searches = config.query.max_concurrent.get();
+        let searches = Semaphore::new(max_searches as usize);
+        Self { shared: Arc::new(Shared { ports: ports.clone(), catalog, roster, searches, max_searches }) }
+    }
+
+    /// The index of that name, or the problem that says why there is none.
+    fn index(&self, name: &str) -> Result<Arc<Entry>, Problem> {
+        let name = index_name(name)?;
+        let catalog = &self.shared.catalog;
+        catalog.get(&name).ok_or_else(|| match catalog.is_ready() {
+            true => unknown_index(&name),
+            false => Problem::new(Code::Unavailable, "the catalog of indexes is not read yet: try again"),
+        })
+    }
+}
+
+fn index_name(name: &str) -> Result<IndexName, Problem> {
+    IndexName::new(name).map_err(|error| Problem::new(Code::InvalidIndexName, error.to_string()).with_field("index"))
+}
+
+fn unknown_index(name: &IndexName) -> Problem {
+    let detail = format!("there is no index \"{name}\": create it with PUT /indexes/{name}, or publish a document to it");
+    Problem::new(Code::UnknownIndex, detail)
+}
+
+/// The routes and their description, to be finished by [`http::finish`], alone or with those of another role.
+pub fn api(service: QueryService) -> OpenApiRouter {
+    routes::api().with_state(service)
+}
+
+/// The routes of a query service that stands alone.
+pub fn router(service: QueryService) -> Router {
+    let catalog = service.shared.catalog.clone();
+    let ready = move || if catalog.is_ready() { Ok(()) } else { Err("the catalog of indexes is not read yet".to_owned()) };
+    http::finish(api(service), ready)
+}
+
+/// Runs a query service until `stop`.
+pub async fn run(config: Config, ports: Ports, stop: Stop) -> anyhow::Result<()> {
+    anyhow::ensure!(!config.http.both, "http.both: this program has one half of the routes, `warren up` has both");
+    let listener = http::bind(&config.http, DEFAULT_LISTEN, &config.auth).await?;
+    let catalog = CatalogHandle::start(&ports, &stop).await?;
+    let roster = Roster::start(&ports, &stop).await?;
+    let service = QueryService::new(&config, &ports, catalog, roster);
+    http::serve(listener, router(service), &config, &stop).await
+}

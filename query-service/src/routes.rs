@@ -1,0 +1,25 @@
+//! The HTTP edge of the query service: parameters in, domain calls, answers out.
+
+mod dead_letters;
+mod documents;
+mod indexes;
+mod page;
+mod search;
+mod status;
+
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::QueryService;
+
+/// All routes with their descriptions.
+pub(crate) fn api() -> OpenApiRouter<QueryService> {
+    OpenApiRouter::new()
+        .routes(routes!(page::page))
+        .routes(routes!(indexes::list))
+        .routes(routes!(indexes::show, indexes::create, indexes::delete))
+        .routes(routes!(search::by_parameters, search::by_request))
+        .routes(routes!(documents::show))
+        .routes(routes!(status::status))
+        .routes(routes!(dead_letters::list, dead_letters::purge))
+}

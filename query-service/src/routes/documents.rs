@@ -1,0 +1,31 @@
+//! `/indexes/{index}/documents/{id}`: one document.
+
+use axum::extract::State;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use warren_protocol::Problem;
+use warren_service::http::{ApiError, ApiPath};
+
+use crate::QueryService;
+
+/// Read one document
+///
+/// The answer is the JSON object as it was published.
+#[utoipa::path(
+    get,
+    path = "/indexes/{index}/documents/{id}",
+    params(("index" = String, Path, description = "The index"), ("id" = String, Path, description = "The document's id")),
+    responses(
+        (status = 200, description = "The document", content_type = "application/json"),
+        (status = 404, body = Problem, description = "There is no such index or document"),
+        (status = 503, body = Problem, description = "Its partition does not answer"),
+    ),
+    tag = "documents"
+)]
+pub(super) async fn show(
+    State(service): State<QueryService>,
+    ApiPath((index, id)): ApiPath<(String, String)>,
+) -> Result<Response, ApiError> {
+    let body = service.document(&index, id).await?;
+    Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())
+}

@@ -1,0 +1,324 @@
+//! The query service on the embedded broker, with partitions that answer what a test wants.
+
+use std::collections::BTreeMap;
+use std::num::{NonZeroU16, NonZeroU32};
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::http::Request;
+use bytes::Bytes;
+use futures_util::StreamExt;
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+use tower::ServiceExt;
+use warren_broker::{Broker, Settings};
+use warren_protocol::PartitionId;
+use warren_protocol::ports::{Message as QueueMessage, QueueName, RpcTarget};
+use warren_protocol::rpc::{self, Answer, Failure, Found, Message, PartialHit, Question, Reply};
+
+use super::*;
+
+/// What a partition does with a question; `None`: it keeps silent.
+type Behaviour = fn(u32, Question) -> Option<Result<Answer, Failure>>;
+
+struct World {
+    broker: Broker,
+    catalog: CatalogHandle,
+    router: Router,
+    partitions: JoinSet<()>,
+    _folder: tempfile::TempDir,
+}
+
+impl World {
+    async fn new(change: impl FnOnce(&mut Config)) -> Self {
+        let mut config = Config::default();
+        change(&mut config);
+        let folder = tempfile::tempdir().unwrap();
+        let broker = warren_broker::connect(&Settings::default(), "test", folder.path()).await.unwrap();
+        let stop = Stop::new();
+        let catalog = CatalogHandle::start(&broker.ports, &stop).await.unwrap();
+        catalog.ready(Instant::now() + Duration::from_secs(20)).await.unwrap();
+        let roster = Roster::start(&broker.ports, &stop).await.unwrap();
+        let router = router(QueryService::new(&config, &broker.ports, catalog.clone(), roster));
+        Self { broker, catalog, router, partitions: JoinSet::new(), _folder: folder }
+    }
+
+    /// An index of three partitions that behave so.
+    async fn with_index(change: impl FnOnce(&mut Config), behaviour: Behaviour) -> Self {
+        let mut world = Self::new(change).await;
+        let definition = warren_protocol::IndexDefinition { partitions: NonZeroU32::new(3).unwrap(), ..Default::default() };
+        let entry = world.catalog.create(&IndexName::new("a").unwrap(), definition, false).await.unwrap().into_entry();
+        for partition in 0..3 {
+            let target = RpcTarget::Partition(PartitionId { index: entry.index.clone(), partition });
+            let mut calls = world.broker.ports.rpc.serve(&target, NonZeroU16::new(64).unwrap()).await.unwrap();
+            world.partitions.spawn(async move {
+                let mut silent = Vec::new();
+                while let Some(call) = calls.next().await {
+                    let mut request = rpc::Request::decode(&call.request).unwrap();
+                    match behaviour(partition, request.items.remove(0).question) {
+                        Some(answer) => call.reply(Reply { answers: vec![answer] }.encode().unwrap()).await.unwrap(),
+                        None => silent.push(call),
+                    }
+                }
+            });
+        }
+        world
+    }
+
+    async fn ask(&self, method: &str, path: &str, body: impl Into<Body>) -> (u16, Value) {
+        let request = Request::builder().method(method).uri(path).body(body.into()).unwrap();
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let status = response.status().as_u16();
+        let body = to_bytes(response.into_body(), 1 << 20).await.unwrap();
+        (status, serde_json::from_slice(&body).unwrap_or_default())
+    }
+
+    async fn get(&self, path: &str) -> (u16, Value) {
+        self.ask("GET", path, Body::empty()).await
+    }
+}
+
+fn found(id: &str) -> Found {
+    let highlights = BTreeMap::from([("id".to_owned(), vec![format!("<b>{id}</b>")])]);
+    Found { body: json!({ "id": id }).to_string().into_bytes(), highlights }
+}
+
+/// Partition p holds d{p} with score p + 1, and e{p} with score 1, whatever the query.
+fn two_each(partition: u32, question: Question) -> Option<Result<Answer, Failure>> {
+    Some(Ok(match question {
+        Question::Search { hits, count, .. } => {
+            let hit = |id: String, score| PartialHit { found: Some(found(&id)), id, score };
+            let mut all = vec![hit(format!("d{partition}"), partition as f32 + 1.0), hit(format!("e{partition}"), 1.0)];
+            all.truncate(hits as usize);
+            Answer::Hits { total: count.then_some(2), hits: all }
+        }
+        Question::Fetch { ids, .. } => {
+            let held = [format!("d{partition}"), format!("e{partition}")];
+            Answer::Documents(ids.iter().map(|id| held.contains(id).then(|| found(id))).collect())
+        }
+    }))
+}
+
+fn ids(answer: &Value) -> Vec<&str> {
+    answer["hits"].as_array().unwrap().iter().map(|hit| hit["id"].as_str().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn a_search_is_merged_from_all_partitions() {
+    let world = World::with_index(|_| {}, two_each).await;
+    let (status, answer) = world.get("/indexes/a/search?q=x").await;
+    assert_eq!(status, 200, "{answer}");
+    assert_eq!(ids(&answer), ["d2", "d1", "d0", "e0", "e1", "e2"]);
+    assert_eq!(answer["total"], json!({"value": 6, "relation": "eq"}));
+    assert_eq!(answer["partitions"], json!({"total": 3, "answered": 3, "failed": []}));
+    assert_eq!(answer["hits"][0]["document"], json!({"id": "d2"}));
+    assert_eq!(answer["hits"][0]["highlights"], json!({"id": ["<b>d2</b>"]}));
+    let (_, page) = world.get("/indexes/a/search?q=x&offset=2&limit=2&total=false").await;
+    assert_eq!((ids(&page), page.get("total")), (vec!["d0", "e0"], None));
+    let (_, same) = world.ask("POST", "/indexes/a/search", r#"{"query":"x","offset":2,"limit":2,"total":false}"#).await;
+    assert_eq!(ids(&same), ids(&page));
+}
+
+#[tokio::test]
+async fn parameters_reach_the_partitions() {
+    let world = World::with_index(
+        |_| {},
+        |_, question| {
+            let expected = Question::Search { query: "w s".into(), lenient: true, hits: 12, count: false, highlight: false };
+            Some(if question == expected { Ok(Answer::Hits { total: None, hits: vec![] }) } else { Err(Failure::NotHere) })
+        },
+    )
+    .await;
+    let path = "/indexes/a/search?q=w+s&limit=7&offset=5&total=false&highlight=false&timeout_ms=20000";
+    let (status, answer) = world.get(path).await;
+    assert_eq!((status, &answer["partitions"]["answered"]), (200, &json!(3)), "{answer}");
+    let (status, problem) = world.get("/indexes/a/search?q=w+s").await;
+    assert_eq!((status, &problem["code"]), (503, &json!("no_partition")), "{problem}");
+    assert!(problem["detail"].as_str().unwrap().contains("does not hold"), "{problem}");
+}
+
+#[tokio::test]
+async fn a_silent_partition_is_named_when_the_time_is_over() {
+    let world =
+        World::with_index(|_| {}, |partition, question| if partition == 1 { None } else { two_each(partition, question) }).await;
+    let start = Instant::now();
+    let (status, answer) = world.get("/indexes/a/search?q=x&timeout_ms=300").await;
+    assert!(start.elapsed() >= Duration::from_millis(290) && start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    assert_eq!((status, ids(&answer)), (200, vec!["d2", "d0", "e0", "e2"]));
+    assert_eq!(answer["total"], json!({"value": 4, "relation": "gte"}));
+    assert_eq!(answer["partitions"]["answered"], 2);
+    assert_eq!(answer["partitions"]["failed"], json!([{"partition": 1, "reason": "no answer within the deadline"}]));
+}
+
+#[tokio::test]
+async fn a_query_that_is_at_fault_is_a_bad_request() {
+    let world = World::with_index(|_| {}, |_, _| Some(Err(Failure::InvalidQuery("a bracket is open".to_owned())))).await;
+    let (status, problem) = world.ask("POST", "/indexes/a/search", r#"{"query":"("}"#).await;
+    assert_eq!((status, &problem["code"], &problem["field"]), (400, &json!("invalid_query"), &json!("query")));
+    assert_eq!(problem["detail"], "a bracket is open");
+    assert_eq!(world.get("/indexes/a/search?q=(").await.1["field"], "q");
+}
+
+/// As [`two_each`], but documents have to be fetched; partition 1 has lost d1, and partition 2 fails to send any.
+fn without_documents(partition: u32, question: Question) -> Option<Result<Answer, Failure>> {
+    if partition == 2 && matches!(question, Question::Fetch { .. }) {
+        return Some(Err(Failure::Internal("the disk is gone".to_owned())));
+    }
+    match two_each(partition, question) {
+        Some(Ok(Answer::Hits { total, mut hits })) => {
+            hits.iter_mut().for_each(|hit| hit.found = None);
+            Some(Ok(Answer::Hits { total, hits }))
+        }
+        Some(Ok(Answer::Documents(documents))) if partition == 1 => {
+            let lost = br#"{"id":"d1"}"#;
+            Some(Ok(Answer::Documents(documents.into_iter().map(|found| found.filter(|found| found.body != lost)).collect())))
+        }
+        other => other,
+    }
+}
+
+#[tokio::test]
+async fn documents_that_did_not_come_along_are_fetched() {
+    let world = World::with_index(|_| {}, without_documents).await;
+    let (status, answer) = world.get("/indexes/a/search?q=x&timeout_ms=20000").await;
+    assert_eq!((status, ids(&answer)), (200, vec!["d0", "e0", "e1"]), "{answer}");
+    assert_eq!(answer["partitions"]["answered"], 2);
+    let failed = &answer["partitions"]["failed"];
+    assert_eq!((failed.as_array().unwrap().len(), &failed[0]["partition"]), (1, &json!(2)));
+    assert!(failed[0]["reason"].as_str().unwrap().contains("the disk is gone"), "{failed}");
+}
+
+#[tokio::test]
+async fn fetching_does_not_wait_for_a_silent_partition() {
+    let world = World::with_index(
+        |_| {},
+        |partition, question| if partition == 0 { None } else { without_documents(partition, question) },
+    )
+    .await;
+    let (status, answer) = world.get("/indexes/a/search?q=x&timeout_ms=1500").await;
+    assert_eq!((status, ids(&answer)), (200, vec!["e1"]), "the last fifth of the time is for fetching: {answer}");
+}
+
+#[tokio::test]
+async fn searches_beyond_the_limit_are_refused() {
+    let world = World::with_index(|config| config.query.max_concurrent = NonZeroU32::MIN, |_, _| None).await;
+    let search = || world.get("/indexes/a/search?timeout_ms=500");
+    let (first, second) = tokio::join!(search(), search());
+    let (mut statuses, code) = ([first.0, second.0], if first.0 == 429 { first.1 } else { second.1 });
+    statuses.sort_unstable();
+    assert_eq!((statuses, &code["code"]), ([429, 503], &json!("too_many_requests")));
+}
+
+#[tokio::test]
+async fn wrong_requests_are_told_what_is_wrong() {
+    let world = World::with_index(|_| {}, two_each).await;
+    for (method, path, body, status, code, word) in [
+        ("GET", "/indexes/a/search?qq=x", "", 400, "invalid_request", "qq"),
+        ("GET", "/indexes/a/search?limit=1001", "", 400, "invalid_request", "1000"),
+        ("GET", "/indexes/a/search?limit=many", "", 400, "invalid_request", "invalid digit"),
+        ("POST", "/indexes/a/search", r#"{"qury":"x"}"#, 400, "invalid_request", "qury"),
+        ("POST", "/indexes/a/search", "{", 400, "invalid_request", "EOF"),
+        ("GET", "/indexes/b/search", "", 404, "unknown_index", "PUT /indexes/b"),
+        ("GET", "/indexes/B/search", "", 400, "invalid_index_name", "lower case"),
+        ("GET", "/indexes/a/documents/nothing", "", 404, "unknown_document", "nothing"),
+        ("PUT", "/indexes/c", r#"{"partitions":999}"#, 400, "invalid_definition", "partitions"),
+        ("PUT", "/indexes/c", "x", 400, "invalid_definition", "expected value"),
+        ("DELETE", "/indexes/c", "", 404, "unknown_index", "c"),
+        ("GET", "/dead-letters?limit=101", "", 400, "invalid_request", "100"),
+        ("PATCH", "/indexes/a", "", 405, "method_not_allowed", "PATCH"),
+        ("GET", "/index", "", 404, "not_found", "/index"),
+    ] {
+        let (got, problem) = world.ask(method, path, body).await;
+        assert_eq!((got, &problem["code"]), (status, &json!(code)), "{method} {path}: {problem}");
+        assert!(problem["detail"].as_str().unwrap().contains(word), "{problem} does not say {word:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_document_is_found_by_its_id() {
+    let world = World::with_index(
+        |_| {},
+        |_, question| match question {
+            Question::Fetch { ids, .. } => Some(Ok(Answer::Documents(ids.iter().map(|id| Some(found(id))).collect()))),
+            Question::Search { .. } => None,
+        },
+    )
+    .await;
+    let (status, document) = world.get("/indexes/a/documents/a%2Fb%20c").await;
+    assert_eq!((status, document), (200, json!({"id": "a/b c"})));
+    let (status, problem) = world.get(&format!("/indexes/a/documents/{}", "x".repeat(513))).await;
+    assert_eq!((status, &problem["code"]), (400, &json!("invalid_id")));
+}
+
+#[tokio::test]
+async fn indexes_come_and_go() {
+    let world = World::new(|_| {}).await;
+    assert_eq!(world.get("/indexes").await, (200, json!({"indexes": []})));
+    let (status, created) = world.ask("PUT", "/indexes/a", r#"{"partitions":2}"#).await;
+    assert_eq!((status, &created["name"], &created["definition"]["partitions"]), (201, &json!("a"), &json!(2)));
+    assert_eq!(world.ask("PUT", "/indexes/a", r#"{"partitions":2}"#).await, (200, created.clone()));
+    let (status, conflict) = world.ask("PUT", "/indexes/a", "").await;
+    assert_eq!((status, &conflict["code"]), (409, &json!("index_exists")));
+    assert_eq!(conflict["differences"], json!(["partitions: 2 here, 4 asked"]));
+    assert_eq!(world.get("/indexes/a").await, (200, created.clone()));
+    assert_eq!(world.get("/indexes").await.1["indexes"], json!([created]));
+    let (_, status) = world.get("/status").await;
+    assert_eq!(status["indexes"][0]["partitions"][1], json!({"partition": 1, "replicas": []}));
+    assert_eq!(world.ask("DELETE", "/indexes/a", "").await, (200, created));
+    assert_eq!(world.get("/indexes/a").await.0, 404);
+}
+
+#[tokio::test]
+async fn dead_letters_are_shown_and_purged() {
+    let world = World::new(|_| {}).await;
+    assert_eq!(world.get("/dead-letters").await, (200, json!({"count": 0, "letters": []})));
+    for number in 0..3 {
+        let headers = [("warren-reason", "invalid_json"), ("warren-detail", "no object"), ("warren-source", "intake")];
+        let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        let body = Bytes::from(vec![b'a' + number; 2000]);
+        let message = QueueMessage { body, routing_key: "packages".to_owned(), headers, ..QueueMessage::default() };
+        world.broker.ports.queue.publish(QueueName::DeadLetters, message).await.unwrap();
+    }
+    let (status, answer) = world.get("/dead-letters?limit=2").await;
+    assert_eq!((status, &answer["count"], answer["letters"].as_array().unwrap().len()), (200, &json!(3), 2));
+    let letter = &answer["letters"][0];
+    assert_eq!(
+        (&letter["reason"], &letter["detail"], &letter["source"]),
+        (&json!("invalid_json"), &json!("no object"), &json!("intake"))
+    );
+    assert_eq!(
+        (&letter["routing_key"], &letter["body_bytes"], &letter["body"]),
+        (&json!("packages"), &json!(2000), &json!("a".repeat(1024)))
+    );
+    assert_eq!(world.ask("DELETE", "/dead-letters", "").await, (200, json!({"purged": 3})));
+    assert_eq!(world.get("/dead-letters").await.1["count"], 0);
+}
+
+#[tokio::test]
+async fn the_description_names_the_routes_of_the_contract() {
+    let world = World::new(|_| {}).await;
+    let (status, document) = world.get("/openapi.json").await;
+    assert_eq!(status, 200);
+    for (path, methods) in [
+        ("/", vec!["get"]),
+        ("/indexes", vec!["get"]),
+        ("/indexes/{index}", vec!["get", "put", "delete"]),
+        ("/indexes/{index}/search", vec!["get", "post"]),
+        ("/indexes/{index}/documents/{id}", vec!["get"]),
+        ("/status", vec!["get"]),
+        ("/dead-letters", vec!["get", "delete"]),
+        ("/healthz", vec!["get"]),
+        ("/readyz", vec!["get"]),
+        ("/openapi.json", vec!["get"]),
+    ] {
+        for method in methods {
+            assert!(document["paths"][path][method].is_object(), "{method} {path}");
+        }
+    }
+    let parameters = document["paths"]["/indexes/{index}/search"]["get"]["parameters"].as_array().unwrap();
+    let names: Vec<_> = parameters.iter().map(|parameter| parameter["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["index", "q", "limit", "offset", "timeout_ms", "highlight", "total"]);
+    assert_eq!(world.get("/readyz").await.0, 200);
+    assert_eq!(world.get("/healthz").await.0, 200);
+}
