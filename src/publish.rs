@@ -15,7 +15,7 @@ use warren_service::config::Config;
 
 use crate::ServerArgs;
 pub(crate) use progress::Progress;
-use source::{Part, Source};
+use source::Source;
 
 /// Exit code after Ctrl-C: 128 + SIGINT.
 const INTERRUPTED: u8 = 130;

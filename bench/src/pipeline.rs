@@ -89,7 +89,12 @@ pub(crate) async fn run(input: &Input, broker: &str, broker_pid: Option<u32>, wo
                     ensure!(status.success(), "warren publish: {status}");
                     published = Some((began.elapsed(), crate::lines(&input.documents)?.count() as u64));
                 }
-                None => publisher = (process::cpu(publishing.id())?, process::memory(publishing.id())?.0),
+                // Between the two looks it may have ended: then the last ones stand.
+                None => {
+                    if let (Ok(cpu), Ok((peak, _))) = (process::cpu(publishing.id()), process::memory(publishing.id())) {
+                        publisher = (cpu, peak);
+                    }
+                }
             }
         }
         if let Some((_, documents)) = published

@@ -288,7 +288,7 @@ impl Default for ClientConfig {
 
 impl Default for LogConfig {
     fn default() -> Self {
-        Self { level: "info".to_owned(), format: LogFormat::Text }
+        Self { level: "warn,warren=info".to_owned(), format: LogFormat::Text }
     }
 }
 
@@ -340,7 +340,8 @@ mod tests {
 
     #[test]
     fn each_rule_names_its_key() {
-        let cases: [(&str, fn(&mut Config)); 6] = [
+        type Spoil = fn(&mut Config);
+        let cases: [(&str, Spoil); 6] = [
             ("http.max_document_bytes", |c| c.http.max_document_bytes = n32(33 * MIB)),
             ("http.max_body_bytes", |c| c.http.max_body_bytes = n64(5)),
             ("http.hosts", |c| c.http.hosts = vec!["http://a".to_owned()]),
