@@ -183,7 +183,7 @@ impl Shared {
 pub(super) async fn open(context: &Context, purpose: &str, heartbeat_s: u16) -> Result<Connection, Failure> {
     let properties = ConnectionProperties::default().with_connection_name(context.name(purpose).into());
     match timeout(context.connect_timeout, Connection::connect_uri(context.uri(heartbeat_s), properties)).await {
-        Ok(connection) => Ok(connection?),
+        Ok(connection) => connection.map_err(Failure::of_login),
         Err(_) => Err(Failure::timeout(context.connect_timeout)),
     }
 }

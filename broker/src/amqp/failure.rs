@@ -24,6 +24,9 @@ pub(super) enum Failure {
     /// The broker forbids it, or has it with other arguments: trying again does not help.
     #[error("{0}")]
     Refused(String),
+    /// The broker does not let this user in: trying again does not help.
+    #[error("{0}")]
+    Denied(String),
     /// Anything else: the outcome is unknown.
     #[error("{0}")]
     Unavailable(String),
@@ -32,6 +35,14 @@ pub(super) enum Failure {
 impl Failure {
     pub(super) fn timeout(limit: Duration) -> Self {
         Self::Unavailable(format!("no answer within {} ms", limit.as_millis()))
+    }
+
+    /// Of an attempt to connect.
+    pub(super) fn of_login(error: lapin::Error) -> Self {
+        match error.into() {
+            Self::Refused(reason) => Self::Denied(reason),
+            other => other,
+        }
     }
 
     pub(super) fn late() -> Self {

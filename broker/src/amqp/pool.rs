@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use deadpool_lapin::{Config, Object, PoolConfig, Runtime, Timeouts};
+use deadpool_lapin::{Config, Object, PoolConfig, PoolError, Runtime, Timeouts};
 use lapin::options::ConfirmSelectOptions;
 use lapin::{BasicProperties, Channel, ConnectionProperties};
 use tokio::time::{Instant, timeout_at};
@@ -46,7 +46,8 @@ impl Pool {
         let deadline = self.context.deadline();
         let connection = match timeout_at(deadline, self.connections.get()).await {
             Ok(Ok(connection)) => connection,
-            Ok(Err(deadpool_lapin::PoolError::Backend(error))) => return Err(error.into()),
+            Ok(Err(PoolError::Backend(error))) => return Err(Failure::of_login(error)),
+            Ok(Err(PoolError::Timeout(_))) => return Err(Failure::late()),
             Ok(Err(error)) => return Err(Failure::Unavailable(error.to_string())),
             Err(_) => return Err(Failure::timeout(self.context.timeout)),
         };
