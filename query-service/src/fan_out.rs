@@ -61,10 +61,8 @@ pub(crate) async fn search(
     let mut gathered = Gathered::default();
     let mut end = deadline;
     loop {
-        let (partition, answer) = match tokio::time::timeout_at(end.into(), calls.next()).await {
-            Ok(Some(answered)) => answered,
-            Ok(None) | Err(_) => break,
-        };
+        // All have answered, or the time is over.
+        let Ok(Some((partition, answer))) = tokio::time::timeout_at(end.into(), calls.next()).await else { break };
         waiting.remove(&partition);
         match answer {
             Ok(hits) => {

@@ -128,7 +128,7 @@ fn present(hits: Vec<MergedHit>, failed: &mut Vec<PartitionFailure>) -> Vec<Hit>
     let mut presented = Vec::with_capacity(hits.len());
     for MergedHit { partition, hit } in hits {
         let Some(found) = hit.found else { continue };
-        match String::from_utf8(found.body).map_err(|error| error.to_string()).and_then(|body| json(body)) {
+        match String::from_utf8(found.body).map_err(|error| error.to_string()).and_then(json) {
             Ok(document) => presented.push(Hit { id: hit.id, score: hit.score, document, highlights: found.highlights }),
             Err(error) => {
                 let reason = format!("the document {:?} cannot be read: {error}", hit.id);
