@@ -127,7 +127,12 @@ impl Client {
     }
 
     /// `POST` or `PUT` with JSON.
-    pub(crate) async fn send_json<T: DeserializeOwned>(&self, method: Method, path: &str, body: &impl Serialize) -> anyhow::Result<T> {
+    pub(crate) async fn send_json<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: &impl Serialize,
+    ) -> anyhow::Result<T> {
         self.json(self.request(method, path).json(body)).await
     }
 

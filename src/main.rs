@@ -57,13 +57,13 @@ enum Command {
 #[derive(Args, Clone, Debug, Default)]
 struct ServerArgs {
     /// Its address [default: http://127.0.0.1:8080, or client.server of the configuration]
-    #[arg(long, value_name = "URL")]
+    #[arg(long, global = true, value_name = "URL")]
     server: Option<String>,
     /// The API key; better in the environment, as WARREN__CLIENT__KEY
-    #[arg(long, value_name = "KEY")]
+    #[arg(long, global = true, value_name = "KEY")]
     key: Option<String>,
     /// A configuration file
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
 }
 

@@ -44,8 +44,9 @@ pub(crate) async fn load(producer: &Producer, roster: &Roster, data_dir: &Path) 
         return Ok(());
     }
     let documents = publish(producer, index.clone()).await?;
+    std::fs::write(&marker, creation).with_context(|| format!("cannot write {}", marker.display()))?;
     wait_until_searchable(roster, &index, documents).await;
-    std::fs::write(&marker, creation).with_context(|| format!("cannot write {}", marker.display()))
+    Ok(())
 }
 
 async fn publish(producer: &Producer, index: IndexName) -> anyhow::Result<u64> {
@@ -81,7 +82,8 @@ async fn wait_until_searchable(roster: &Roster, index: &IndexName, documents: u6
     let deadline = Instant::now() + SEARCHABLE_WITHIN;
     loop {
         let reports = roster.reports();
-        let found: u64 = reports.iter().filter(|(_, report)| report.index.name == *index).map(|(_, report)| report.documents).sum();
+        let found: u64 =
+            reports.iter().filter(|(_, report)| report.index.name == *index).map(|(_, report)| report.documents).sum();
         if found >= documents {
             return;
         }

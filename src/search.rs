@@ -75,7 +75,8 @@ fn print_hit(number: u32, hit: &Hit, marks: (&str, &str)) {
 /// A passage as text: the marks of the terminal for those of HTML.
 fn plain(passage: &str, (on, off): (&str, &str)) -> String {
     let text = passage.replace("<b>", on).replace("</b>", off);
-    let text = text.replace("&lt;", "<").replace("&gt;", ">").replace("&quot;", "\"").replace("&#x27;", "'").replace("&#39;", "'");
+    let text =
+        text.replace("&lt;", "<").replace("&gt;", ">").replace("&quot;", "\"").replace("&#x27;", "'").replace("&#39;", "'");
     text.replace("&amp;", "&").split_whitespace().collect::<Vec<_>>().join(" ")
 }
 

@@ -6,9 +6,8 @@ pub(crate) fn print(headings: &[&str], rows: &[Vec<String>]) {
         let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
         cells.chain([headings[column].chars().count()]).max().unwrap_or_default()
     };
-    let numeric = |column: usize| {
-        !rows.is_empty() && rows.iter().all(|row| row[column].chars().all(|c| c.is_ascii_digit() || c == '-'))
-    };
+    let numeric =
+        |column: usize| !rows.is_empty() && rows.iter().all(|row| row[column].chars().all(|c| c.is_ascii_digit() || c == '-'));
     let line = |cells: &[String]| {
         let cells: Vec<_> = cells
             .iter()

@@ -46,7 +46,12 @@ impl ServerTarget {
                 }
                 Err(error) => {
                     own.rejected_count += 1;
-                    own.rejected.push(Rejection { line: piece.line, id: None, code: Code::InvalidJson, detail: error.to_string() });
+                    own.rejected.push(Rejection {
+                        line: piece.line,
+                        id: None,
+                        code: Code::InvalidJson,
+                        detail: error.to_string(),
+                    });
                 }
             }
         }

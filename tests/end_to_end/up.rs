@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use serde_json::json;
-use warren_tests::{Program, http};
+use warren_tests::{Program, eventually, http};
 
-use crate::deployment::{Server, hits, ids};
+use crate::deployment::{PATIENCE, Server, hits, ids};
 use crate::sample;
 
 /// Starts `warren up` on the embedded broker in this folder.
@@ -33,6 +33,11 @@ async fn the_sample_is_found_with_highlights_and_is_still_there_after_a_restart(
         let own = documents.iter().find(|document| document["id"] == hit["id"]);
         assert_eq!(Some(&hit["document"]), own, "a document comes back as it was published");
     }
+    eventually("it says where it listens", PATIENCE, async || {
+        ensure!(server.program.said().contains(&format!("Warren listens on {}", server.url())));
+        Ok(())
+    })
+    .await?;
     // The clean stop: Ctrl-C.
     server.program.signal("INT")?;
     ensure!(server.program.wait(Duration::from_secs(10)).await?.success(), "not a clean stop");
@@ -59,7 +64,7 @@ async fn documents_are_written_replaced_and_deleted_by_id() -> Result<()> {
     server.found("notes", 1).await?;
     assert_eq!(server.get(path).await?, (200, json!({"text": "first words"})));
     server.put(path, &json!({"text": "second words", "id": "a/b"})).await?;
-    warren_tests::eventually("the new text is found", crate::deployment::PATIENCE, async || {
+    eventually("the new text is found", PATIENCE, async || {
         ensure!(ids(&server.search("notes", "second", 10).await?) == ["a/b"]);
         Ok(())
     })
