@@ -80,6 +80,7 @@ pub(crate) async fn run(input: &Input, broker: &str, broker_pid: Option<u32>, wo
         Program::start("warren", "warren publish".to_owned(), &["publish", "--broker", broker, "--index", INDEX, file], &[])?;
     programs.push(publish);
     let (mut published, mut publisher) = (None, (Duration::ZERO, 0));
+    let mut samples: Vec<Vec<u64>> = vec![Vec::new(); programs.len() - 1];
     let documents = loop {
         ensure!(began.elapsed() < PATIENCE, "not all was found within {PATIENCE:?}");
         let publishing = programs.last_mut().context("it was just started")?;
@@ -96,6 +97,9 @@ pub(crate) async fn run(input: &Input, broker: &str, broker_pid: Option<u32>, wo
                     }
                 }
             }
+        }
+        for (program, samples) in programs.iter().zip(&mut samples) {
+            samples.push(process::memory(program.id())?.1);
         }
         if let Some((_, documents)) = published
             && found(&client, &server).await? == documents

@@ -288,7 +288,7 @@ impl Default for ClientConfig {
 
 impl Default for LogConfig {
     fn default() -> Self {
-        Self { level: "warn,warren=info".to_owned(), format: LogFormat::Text }
+        Self { level: "warn,warren=info,lapin=off".to_owned(), format: LogFormat::Text }
     }
 }
 
