@@ -74,7 +74,7 @@ impl Embedded {
         let store = Store::open(dir)?;
         let closing = CancellationToken::new();
         let sweeper = Arc::new(Sweeper::open(&store)?);
-        let (writer, thread) = Writer::start(store.database.clone(), Arc::clone(&sweeper).into_chore(store.clone()))?;
+        let (writer, thread) = Writer::start(store.clone(), Arc::clone(&sweeper).into_chore(store.clone()))?;
         let ports = Ports {
             log: Arc::new(Logs::open(&store, writer.clone(), sweeper, closing.clone())?),
             queue: Arc::new(Queues::open(&store, writer.clone(), closing.clone())?),

@@ -8,19 +8,23 @@
 //! | `logs` | log id, position, bytes of the log up to here; 8 bytes each, big-endian | the message |
 //! | `warren.intake`, `warren.dead.letters` | sequence, 8 bytes, big-endian | properties and body |
 //!
-//! All logs share a keyspace: so a process holds one write buffer, not one for every partition. Values from 1 KiB on
-//! lie apart from their keys, and compaction leaves them where they are.
+//! All logs share a keyspace: so a process holds one write buffer, not one for every partition. Values that are not
+//! small lie apart from their keys, and compaction leaves them where they are.
 
 use std::path::Path;
+use std::sync::Arc;
 
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, KvSeparationOptions};
+use fjall::compaction::Leveled;
+use fjall::{AbstractTree, Database, Keyspace, KeyspaceCreateOptions, KvSeparationOptions};
 
 const MIB: u64 = 1024 * 1024;
 /// Blocks that were read; the page cache of the system does the rest.
 const CACHE_BYTES: u64 = 8 * MIB;
 /// What a keyspace holds in memory before it is written to a table; at most four such wait to be written.
-const LOG_BUFFER_BYTES: u64 = 16 * MIB;
+const LOG_BUFFER_BYTES: u64 = 8 * MIB;
 const SMALL_BUFFER_BYTES: u64 = 4 * MIB;
+/// Values from this size on lie apart.
+const APART_BYTES: u32 = 256;
 /// Beyond it, buffers are written to tables so that old journals can go; the least that the store takes.
 const JOURNAL_BYTES: u64 = 64 * MIB;
 
@@ -47,9 +51,15 @@ impl Store {
             .worker_threads(2)
             .open()?;
         let small = || KeyspaceCreateOptions::default().max_memtable_size(SMALL_BUFFER_BYTES);
-        let apart = || Some(KvSeparationOptions::default().file_target_size(LOG_BUFFER_BYTES));
+        let apart = || Some(KvSeparationOptions::default().separation_threshold(APART_BYTES).file_target_size(LOG_BUFFER_BYTES));
         let large = || small().with_kv_separation(apart());
-        let logs = || KeyspaceCreateOptions::default().max_memtable_size(LOG_BUFFER_BYTES).with_kv_separation(apart());
+        let logs = || {
+            KeyspaceCreateOptions::default()
+                .max_memtable_size(LOG_BUFFER_BYTES)
+                .with_kv_separation(apart())
+                // Compaction is cheap here, and what was truncated is off the disk only after it.
+                .compaction_strategy(Arc::new(Leveled::default().with_l0_threshold(2)))
+        };
         Ok(Self {
             meta: database.keyspace("meta", small)?,
             logs: database.keyspace("logs", logs)?,
@@ -57,6 +67,21 @@ impl Store {
             dead_letters: database.keyspace("warren.dead.letters", large)?,
             database,
         })
+    }
+}
+
+impl Store {
+    /// Bounds the memory for what is not in tables yet. To be called after each commit: the store's own threads begin a
+    /// new buffer only when they find the time, and a commit waits only for buffers that are full, not for one that grows.
+    pub(super) fn bound_buffers(&self) -> Result<(), StoreError> {
+        for (keyspace, limit) in
+            [(&self.logs, LOG_BUFFER_BYTES), (&self.intake, SMALL_BUFFER_BYTES), (&self.dead_letters, SMALL_BUFFER_BYTES)]
+        {
+            if keyspace.tree.active_memtable().size() > limit * 2 {
+                keyspace.rotate_memtable()?;
+            }
+        }
+        Ok(())
     }
 }
 

@@ -6,8 +6,10 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TryRecvError
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use fjall::{Database, OwnedWriteBatch, PersistMode};
+use fjall::{OwnedWriteBatch, PersistMode};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+
+use super::store::Store;
 
 /// The bytes that wait for the writer at most.
 const ROOM: usize = 64 * 1024 * 1024;
@@ -49,13 +51,10 @@ type Answer = Box<dyn FnOnce(Result<(), Failure>) + Send>;
 
 impl Writer {
     /// Starts the thread. `chore` is called when nothing else is to be done, until it answers that nothing is left.
-    pub(super) fn start(
-        database: Database,
-        chore: impl FnMut() -> bool + Send + 'static,
-    ) -> std::io::Result<(Self, JoinHandle<()>)> {
+    pub(super) fn start(store: Store, chore: impl FnMut() -> bool + Send + 'static) -> std::io::Result<(Self, JoinHandle<()>)> {
         // Every job holds at least JOB_COST of the room, so the channel is never full; one place more is for Close.
         let (messages, inbox) = mpsc::sync_channel(ROOM / JOB_COST + 1);
-        let thread = std::thread::Builder::new().name("warren-store".into()).spawn(move || run(&database, &inbox, chore))?;
+        let thread = std::thread::Builder::new().name("warren-store".into()).spawn(move || run(&store, &inbox, chore))?;
         Ok((Self { messages, room: Arc::new(Semaphore::new(ROOM)) }, thread))
     }
 
@@ -123,23 +122,23 @@ fn closed() -> Failure {
     Failure(super::CLOSED.into())
 }
 
-fn run(database: &Database, inbox: &Receiver<ToWriter>, mut chore: impl FnMut() -> bool) {
+fn run(store: &Store, inbox: &Receiver<ToWriter>, mut chore: impl FnMut() -> bool) {
     // When the oldest commit was made that is not on the disk yet.
     let mut unsynced: Option<Instant> = None;
     while let Next::Message(first) = next(inbox, unsynced, &mut chore) {
         if let Some(ToWriter::Job(first)) = first {
-            let close = commit(database, inbox, first);
+            let close = commit(store, inbox, first);
             unsynced.get_or_insert_with(Instant::now);
             if close {
                 break;
             }
         }
         if unsynced.is_some_and(|since| since.elapsed() >= SYNC_INTERVAL) {
-            sync(database);
+            sync(store);
             unsynced = None;
         }
     }
-    sync(database);
+    sync(store);
 }
 
 enum Next {
@@ -170,9 +169,9 @@ fn next(inbox: &Receiver<ToWriter>, unsynced: Option<Instant>, chore: &mut impl 
 }
 
 /// Commits `first` and what else waits; answers whether the thread is to end.
-fn commit(database: &Database, inbox: &Receiver<ToWriter>, first: Job) -> bool {
+fn commit(store: &Store, inbox: &Receiver<ToWriter>, first: Job) -> bool {
     // A batch of this database hands its bytes to the operating system before `commit` returns.
-    let mut batch = database.batch();
+    let mut batch = store.database.batch();
     let mut bytes = first.bytes;
     let mut rooms = vec![first.room];
     let mut answers = vec![(first.prepare)(&mut batch)];
@@ -191,7 +190,7 @@ fn commit(database: &Database, inbox: &Receiver<ToWriter>, first: Job) -> bool {
             Err(_) => break,
         }
     }
-    let outcome = batch.commit().map_err(|error| {
+    let outcome = batch.commit().and_then(|()| store.bound_buffers()).map_err(|error| {
         tracing::error!(%error, "the store of the embedded broker cannot write: check the disk, then start again");
         Failure(error.to_string().into())
     });
@@ -201,8 +200,8 @@ fn commit(database: &Database, inbox: &Receiver<ToWriter>, first: Job) -> bool {
     close
 }
 
-fn sync(database: &Database) {
-    if let Err(error) = database.persist(PersistMode::SyncData) {
+fn sync(store: &Store) {
+    if let Err(error) = store.database.persist(PersistMode::SyncData) {
         tracing::error!(%error, "the store of the embedded broker cannot sync its journal: check the disk, then start again");
     }
 }
