@@ -118,11 +118,13 @@ pub(crate) async fn run(input: &Input, broker: &str, broker_pid: Option<u32>, wo
         println!("  confirmed after {:.2} s; of the CPU, the broker {:.2} s", published.as_secs_f64(), (all - own).as_secs_f64());
     }
     println!("  warren publish: CPU {:.2} s, peak memory {} MiB", publisher.0.as_secs_f64(), publisher.1);
-    for program in &programs {
-        let ((peak, anonymous), cpu) = (process::memory(program.id())?, process::cpu(program.id())?);
+    for (program, samples) in programs.iter().zip(&samples) {
+        let ((peak, _), cpu) = (process::memory(program.id())?, process::cpu(program.id())?);
+        let quarter = samples.len().div_ceil(4).max(1);
+        let quarters: Vec<_> = samples.chunks(quarter).map(|part| part.iter().max().copied().unwrap_or(0)).collect();
+        let name = &program.name;
         println!(
-            "  {}: CPU {:.2} s, peak memory {peak} MiB, of it {anonymous} MiB now not mapped files",
-            program.name,
+            "  {name}: CPU {:.2} s, peak memory {peak} MiB, without mapped files by quarters {quarters:?}",
             cpu.as_secs_f64()
         );
     }

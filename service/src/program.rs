@@ -14,11 +14,6 @@ use crate::config::{Config, ConfigError};
 use crate::stop::Stop;
 use crate::telemetry::{self, TelemetryError};
 
-/// The allocator of every program. glibc's keeps an arena for each of many threads: a worker took twice the memory with it
-/// (`bench pipeline` on 886,323 documents, 2 cores, 2026-11-23: peak 442 MiB, 222 MiB with two arenas).
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// The exit code of a bad configuration (`EX_CONFIG` of sysexits.h).
 const BAD_CONFIGURATION: u8 = 78;
 /// What a stop may take beyond `stop_timeout_ms`, which the role itself keeps to.
