@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
@@ -24,7 +24,7 @@ use warren_protocol::problem::Code;
 use super::ApiError;
 use super::guard::{Guard, guard};
 use super::observe::observe;
-use crate::config::{AuthConfig, Config, HttpConfig};
+use crate::config::{AuthConfig, Config, ConfigError, HttpConfig};
 use crate::stop::Stop;
 
 /// The pause after a connection that could not be accepted: the process may be out of file descriptors.
@@ -35,10 +35,11 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub async fn bind(config: &HttpConfig, default: SocketAddr, auth: &AuthConfig) -> anyhow::Result<TcpListener> {
     let address = config.listen.unwrap_or(default);
     if !address.ip().is_loopback() && auth.keys.is_empty() && !config.insecure {
-        bail!(
-            "http.listen is {address}, which other machines can reach, and there are no keys: set auth.keys \
-             (WARREN__AUTH__KEYS), listen on 127.0.0.1, or set http.insecure = true if the network is trusted"
+        let rule = format!(
+            "is {address}, which other machines can reach, and there are no keys: set auth.keys (WARREN__AUTH__KEYS), \
+             listen on 127.0.0.1, or set http.insecure = true if the network is trusted"
         );
+        return Err(ConfigError::Rule { key: "http.listen".to_owned(), rule }.into());
     }
     TcpListener::bind(address).await.with_context(|| {
         format!("cannot listen on {address}: choose another address with --listen, http.listen or WARREN__HTTP__LISTEN")
@@ -189,7 +190,9 @@ mod tests {
     async fn an_address_that_others_reach_needs_keys_or_a_word() {
         let mut http = HttpConfig { listen: Some("0.0.0.0:0".parse().unwrap()), ..HttpConfig::default() };
         let (default, open) = ("127.0.0.1:0".parse().unwrap(), AuthConfig::default());
-        let refusal = bind(&http, default, &open).await.unwrap_err().to_string();
+        let refusal = bind(&http, default, &open).await.unwrap_err();
+        assert!(refusal.is::<ConfigError>(), "it is the configuration that is bad");
+        let refusal = refusal.to_string();
         assert!(refusal.contains("auth.keys") && refusal.contains("http.insecure"), "{refusal}");
         http.insecure = true;
         let taken = bind(&http, default, &open).await.unwrap().local_addr().unwrap();
