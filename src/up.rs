@@ -22,8 +22,7 @@ pub(crate) async fn run(config: Config, ports: Ports, stop: Stop, with_sample: b
     let producer = Producer::start(&config, &ports, catalog.clone(), &roster, &stop);
     let query = QueryService::new(&config, &ports, catalog.clone(), roster.clone());
     let api = warren_query_service::api(query).merge(warren_producer::http::api(producer.clone()));
-    let ready = move || if catalog.is_ready() { Ok(()) } else { Err("the catalog is not read yet".to_owned()) };
-    let router = http::finish(api, ready);
+    let router = http::finish(api, catalog.readiness());
 
     let greeting = async {
         if with_sample {

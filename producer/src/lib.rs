@@ -66,8 +66,7 @@ pub async fn run(config: Config, ports: Ports, stop: Stop) -> anyhow::Result<()>
     let catalog = CatalogHandle::start(&ports, &stop).await?;
     let roster = Roster::start(&ports, &stop).await?;
     let producer = Producer::start(&config, &ports, catalog.clone(), &roster, &stop);
-    let ready = move || if catalog.is_ready() { Ok(()) } else { Err("the catalog is not read yet".to_owned()) };
-    let router = warren_service::http::finish(http::api(producer.clone()), ready);
+    let router = warren_service::http::finish(http::api(producer.clone()), catalog.readiness());
     warren_service::http::serve(listener, router, &config, &stop).await?;
     producer.close().await;
     Ok(())

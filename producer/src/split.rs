@@ -178,7 +178,7 @@ impl Splitter {
                     self.scan.in_array = false;
                     self.scan.array_closed = true;
                 }
-                b'{' if !self.scan.array_closed && !(self.scan.in_array && self.scan.after_value) => {
+                b'{' if self.scan.takes_value() => {
                     self.scan.depth = 1;
                     self.seen = 1;
                     return true;
@@ -210,6 +210,12 @@ impl Splitter {
 }
 
 impl Scan {
+    /// Whether a document may begin here: not behind an array, and in one only behind a comma.
+    fn takes_value(&self) -> bool {
+        let comma_is_missing = self.in_array && self.after_value;
+        !self.array_closed && !comma_is_missing
+    }
+
     /// Takes one byte inside a value; false if the value ends with it.
     fn inside(&mut self, byte: u8) -> bool {
         if byte == b'\n' {

@@ -75,14 +75,12 @@ pub fn api(service: QueryService) -> OpenApiRouter {
 
 /// The routes of a query service that stands alone.
 pub fn router(service: QueryService) -> Router {
-    let catalog = service.shared.catalog.clone();
-    let ready = move || if catalog.is_ready() { Ok(()) } else { Err("the catalog of indexes is not read yet".to_owned()) };
+    let ready = service.shared.catalog.readiness();
     http::finish(api(service), ready)
 }
 
 /// Runs a query service until `stop`.
 pub async fn run(config: Config, ports: Ports, stop: Stop) -> anyhow::Result<()> {
-    anyhow::ensure!(!config.http.both, "http.both: this program has one half of the routes, `warren up` has both");
     let listener = http::bind(&config.http, DEFAULT_LISTEN, &config.auth).await?;
     let catalog = CatalogHandle::start(&ports, &stop).await?;
     let roster = Roster::start(&ports, &stop).await?;

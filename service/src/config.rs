@@ -50,8 +50,6 @@ pub struct HttpConfig {
     pub listen: Option<SocketAddr>,
     /// Whether to serve other addresses than the loopback ones without keys.
     pub insecure: bool,
-    /// Whether producer and query service each serve the routes of both.
-    pub both: bool,
     /// Names that requests may call this server by, besides `localhost` and addresses; matters without keys.
     pub hosts: Vec<String>,
     /// The largest body of an upload of documents, in bytes, as sent and as unpacked.
@@ -119,8 +117,8 @@ pub struct WorkerConfig {
     pub refresh_interval_ms: NonZeroU64,
     /// How many searches run at a time; without it, as many as there are cores.
     pub search_threads: Option<NonZeroU16>,
-    /// How many bytes of a partition's log are read ahead of indexing.
-    pub follow_buffer_bytes: NonZeroU32,
+    /// How many bytes of documents one answer carries along with its hits; what is beyond is fetched by id if it is needed.
+    pub max_answer_bytes: NonZeroU32,
     /// The pause between two looks at the slots, in milliseconds.
     pub claim_interval_ms: NonZeroU64,
 }
@@ -131,8 +129,6 @@ pub struct WorkerConfig {
 pub struct QueryConfig {
     /// How many searches are under way at a time; beyond, they are answered 429.
     pub max_concurrent: NonZeroU32,
-    /// How many bytes of documents a partition sends along with its hits; the rest is fetched by id.
-    pub max_result_bytes: NonZeroU32,
 }
 
 /// The server that the commands of `warren` talk to.
@@ -229,7 +225,6 @@ impl Default for HttpConfig {
         Self {
             listen: None,
             insecure: false,
-            both: false,
             hosts: Vec::new(),
             max_body_bytes: n64(1 << 30),
             max_document_bytes: n32(8 * MIB),
@@ -249,7 +244,7 @@ impl Default for IndexesConfig {
 impl Default for ProducerConfig {
     fn default() -> Self {
         Self {
-            batch_bytes: n32(256 * KIB),
+            batch_bytes: n32(128 * KIB),
             linger_ms: 5,
             in_flight_batches: n16(8),
             buffer_bytes: n32(64 * MIB),
@@ -268,7 +263,7 @@ impl Default for WorkerConfig {
             memory_bytes: n64(256 << 20),
             refresh_interval_ms: n64(100),
             search_threads: None,
-            follow_buffer_bytes: n32(8 * MIB),
+            max_answer_bytes: n32(MIB),
             claim_interval_ms: n64(1000),
         }
     }
@@ -276,7 +271,7 @@ impl Default for WorkerConfig {
 
 impl Default for QueryConfig {
     fn default() -> Self {
-        Self { max_concurrent: n32(256), max_result_bytes: n32(4 * MIB) }
+        Self { max_concurrent: n32(256) }
     }
 }
 

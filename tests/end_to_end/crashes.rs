@@ -3,6 +3,7 @@
 use anyhow::{Result, ensure};
 use reqwest::Method;
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
 use warren_tests::http;
 
 use crate::deployment::ids;
@@ -90,10 +91,11 @@ async fn what_a_killed_producer_had_confirmed_is_found() -> Result<()> {
         // Killed with a request half way.
         let rest: String = round.iter().map(|document| format!("{document}\n")).collect();
         let path = format!("/indexes/{INDEX}/documents");
-        let upload = tokio::spawn(http::answer(producer.request(Method::POST, &path).body(rest)));
+        let mut upload = JoinSet::new();
+        upload.spawn(http::answer(producer.request(Method::POST, &path).body(rest)));
         producer.program.kill9()?;
         // It may have been answered, or cut off; what it wrote is in the log whole or not at all.
-        let _ = upload.await?;
+        upload.join_all().await;
     }
     for id in confirmed {
         let path = format!("/indexes/{INDEX}/documents/{}", id.replace('+', "%2B"));

@@ -19,8 +19,6 @@ use crate::Shared;
 const PAUSE: Duration = Duration::from_secs(1);
 /// What a worker has unanswered of one queue at a time. More would wait here instead of at a replica that is free.
 const CONCURRENCY: NonZeroU16 = NonZeroU16::MIN.saturating_add(15);
-/// The bytes of documents in one answer: hits beyond carry their id only, and are fetched if they are needed.
-const MAX_ANSWER_BYTES: usize = 1024 * 1024;
 
 /// Serves the questions to this worker, until it stops.
 pub(crate) async fn serve_worker(shared: Arc<Shared>) {
@@ -75,13 +73,14 @@ async fn answer_call(shared: Arc<Shared>, call: RpcCall) {
 async fn answer_item(shared: &Shared, item: Item, deadline: Instant) -> Result<Answer, Failure> {
     let partition = PartitionId { index: item.index, partition: item.partition };
     let index = shared.holdings.index(&partition).ok_or(Failure::NotHere)?;
-    shared.pool.run(deadline, move || answer(&index, item.question)).await
+    let max_bytes = shared.config.max_answer_bytes.get() as usize;
+    shared.pool.run(deadline, move || answer(&index, item.question, max_bytes)).await
 }
 
-fn answer(index: &PartitionIndex, question: Question) -> Result<Answer, Failure> {
+fn answer(index: &PartitionIndex, question: Question, max_bytes: usize) -> Result<Answer, Failure> {
     let answered = match question {
         Question::Search { query, lenient, hits, count, highlight } => {
-            let spec = SearchSpec { query, lenient, hits: hits as usize, count, highlight, max_bytes: MAX_ANSWER_BYTES };
+            let spec = SearchSpec { query, lenient, hits: hits as usize, count, highlight, max_bytes };
             index.search(&spec).map(|result| Answer::Hits { total: result.total, hits: result.hits })
         }
         Question::Fetch { ids, highlight } => index.fetch(&ids, highlight.as_deref()).map(Answer::Documents),

@@ -152,13 +152,13 @@ mod tests {
     #[test]
     fn flags_win_over_the_environment_and_that_over_the_file() {
         let file = "data_dir = \"file\"\n[http]\nmax_requests = 1\nlisten = \"127.0.0.1:1\"\n[worker]\nshare = \"1/2\"\n";
-        let environment = [("WARREN__DATA_DIR", "env"), ("WARREN__HTTP__MAX_REQUESTS", "2"), ("WARREN_HTTP__BOTH", "what")];
+        let environment = [("WARREN__DATA_DIR", "env"), ("WARREN__HTTP__MAX_REQUESTS", "2"), ("WARREN_HTTP__INSECURE", "what")];
         let config = from(file, &environment, &[("data_dir", "flag")]).unwrap();
         assert_eq!(config.data_dir.to_str(), Some("flag"));
         assert_eq!(config.http.max_requests.get(), 2);
         assert_eq!(config.http.listen, Some("127.0.0.1:1".parse().unwrap()));
         assert_eq!(config.worker.share, "1/2".parse().unwrap());
-        assert!(!config.http.both, "a name without the double underscore is not read");
+        assert!(!config.http.insecure, "a name without the double underscore is not read");
     }
 
     #[test]
