@@ -1,1 +1,28 @@
+//! The index of one partition, on tantivy.
+//!
+//! A [`PartitionIndex`] is a folder of files and the handle to search them; its [`PartitionWriter`] puts and deletes documents and commits
+//! them together with their place in the partition's log. The files are a cache: whatever casts doubt on them discards them, and the log, or
+//! a snapshot, builds them again.
+//!
+//! The way of a document: `document` turns it into values for the fields of `schema`, whose texts `analysis` cuts into words.
+//! The way of a query: `query` plans it, `search` runs the plan and ranks what matches, `highlight` finds the passages.
 
+mod analysis;
+mod directory;
+mod document;
+mod error;
+mod highlight;
+mod home;
+mod known_ids;
+mod partition;
+mod query;
+mod schema;
+mod search;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+pub use error::{IndexError, SearchError};
+pub use partition::{Options, PartitionIndex};
+pub use search::{SearchResult, SearchSpec};
+pub use writer::{Checkpoint, PartitionWriter};

@@ -1,0 +1,133 @@
+//! The index of one partition: opening it, and what readers share.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tantivy::{Index, IndexReader, IndexSettings, ReloadPolicy, Searcher, TantivyError};
+use tracing::info;
+use warren_protocol::IndexDefinition;
+
+use crate::analysis;
+use crate::directory::CacheDirectory;
+use crate::error::IndexError;
+use crate::home::Origin;
+use crate::schema::Fields;
+use crate::writer::{Checkpoint, PartitionWriter};
+
+fn has_files(directory: &Path) -> bool {
+    std::fs::read_dir(directory).is_ok_and(|mut files| files.next().is_some())
+}
+
+/// How much an index may take.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// The bytes of memory that one writer may hold between two commits; below 20 MB it takes 20 MB.
+    pub writer_memory_bytes: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { writer_memory_bytes: 32_000_000 }
+    }
+}
+
+/// Unpacked blocks of documents that each segment keeps; one has 16 KB.
+const CACHED_BLOCKS: usize = 10;
+
+/// The index of one partition. Clones are handles to the same; searches block, and run beside each other and beside the writer.
+#[derive(Clone)]
+pub struct PartitionIndex {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    directory: PathBuf,
+    options: Options,
+    fields: Fields,
+    index: Index,
+    reader: IndexReader,
+}
+
+impl std::fmt::Debug for PartitionIndex {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PartitionIndex").field("directory", &self.shared.directory).finish_non_exhaustive()
+    }
+}
+
+impl PartitionIndex {
+    /// Opens the index in `directory`, at its last commit, whose checkpoint comes with it.
+    ///
+    /// The directory belongs to the index alone: what another machine start, another definition or another format left in it, or what is
+    /// damaged, is deleted (and logged), and an empty index takes its place. No writer may be open on it.
+    pub fn open(
+        directory: &Path,
+        definition: &IndexDefinition,
+        options: &Options,
+    ) -> Result<(Self, Option<Checkpoint>), IndexError> {
+        let origin = Origin::now(definition)?;
+        if has_files(directory) {
+            let doubt = match origin.doubt(directory) {
+                Some(doubt) => doubt,
+                None => match Self::open_trusted(directory, definition, options) {
+                    Ok(opened) => return Ok(opened),
+                    Err(error) if error.is_damage() => error.to_string(),
+                    Err(error) => return Err(error),
+                },
+            };
+            info!(directory = %directory.display(), reason = doubt, "discarding a local index, it will be built again");
+        }
+        origin.settle(directory)?;
+        Self::open_trusted(directory, definition, options)
+    }
+
+    fn open_trusted(
+        directory: &Path,
+        definition: &IndexDefinition,
+        options: &Options,
+    ) -> Result<(Self, Option<Checkpoint>), IndexError> {
+        let fields = Fields::new(definition);
+        // One thread is meant to index, and a commit 10 times a second not to start another for each segment.
+        let settings = IndexSettings { docstore_compress_dedicated_thread: false, ..IndexSettings::default() };
+        let index = Index::builder()
+            .schema(fields.schema.clone())
+            .settings(settings)
+            .tokenizers(analysis::manager(definition.fields.values().filter_map(|field| field.analyzer)))
+            .open_or_create(CacheDirectory::open(directory).map_err(IndexError::open)?)?;
+        let payload = index.load_metas()?.payload;
+        let checkpoint = payload.map(|payload| serde_json::from_str(&payload)).transpose()?;
+        let reader =
+            index.reader_builder().reload_policy(ReloadPolicy::Manual).doc_store_cache_num_blocks(CACHED_BLOCKS).try_into()?;
+        let shared = Shared { directory: directory.to_owned(), options: options.clone(), fields, index, reader };
+        Ok((Self { shared: Arc::new(shared) }, checkpoint))
+    }
+
+    /// The writer; `IndexError::Busy` while there is another.
+    pub fn writer(&self) -> Result<PartitionWriter, IndexError> {
+        PartitionWriter::new(self, self.shared.options.writer_memory_bytes)
+    }
+
+    /// How many documents searches see.
+    pub fn documents(&self) -> u64 {
+        self.searcher().num_docs()
+    }
+
+    pub(crate) fn directory(&self) -> &Path {
+        &self.shared.directory
+    }
+
+    pub(crate) fn fields(&self) -> &Fields {
+        &self.shared.fields
+    }
+
+    pub(crate) fn tantivy(&self) -> &Index {
+        &self.shared.index
+    }
+
+    pub(crate) fn searcher(&self) -> Searcher {
+        self.shared.reader.searcher()
+    }
+
+    pub(crate) fn reload(&self) -> Result<(), TantivyError> {
+        self.shared.reader.reload()
+    }
+}

@@ -1,0 +1,81 @@
+//! What a partition's index promises to those who open, write and search it.
+
+mod fields;
+mod highlights;
+mod killing;
+mod opening;
+mod ranking;
+mod robustness;
+mod writing;
+
+use std::path::Path;
+
+use tempfile::TempDir;
+use warren_protocol::IndexDefinition;
+use warren_protocol::ports::Position;
+use warren_protocol::rpc::PartialHit;
+use warren_protocol::writer::WriterTable;
+
+use crate::{Checkpoint, Options, PartitionIndex, SearchError, SearchSpec};
+
+fn definition(json: &str) -> IndexDefinition {
+    IndexDefinition::from_json(json.as_bytes()).unwrap()
+}
+
+fn open(directory: &Path, definition: &IndexDefinition) -> (PartitionIndex, Option<Checkpoint>) {
+    PartitionIndex::open(directory, definition, &Options { writer_memory_bytes: 20_000_000 }).unwrap()
+}
+
+fn checkpoint(position: u64) -> Checkpoint {
+    Checkpoint { position: Position(position), digest: 7, writers: WriterTable::default(), log_bytes: position * 10 }
+}
+
+/// An index of these documents, in one commit.
+fn filled(definition: &IndexDefinition, documents: &[(&str, &str)]) -> (TempDir, PartitionIndex) {
+    let directory = TempDir::new().unwrap();
+    let (index, _) = open(directory.path(), definition);
+    let mut writer = index.writer().unwrap();
+    for (id, body) in documents {
+        writer.put(id, body.as_bytes()).unwrap();
+    }
+    writer.commit(&checkpoint(1)).unwrap();
+    (directory, index)
+}
+
+fn spec(query: &str, hits: usize) -> SearchSpec {
+    SearchSpec { query: query.to_owned(), lenient: false, hits, count: true, highlight: false, max_bytes: 0 }
+}
+
+fn hits(index: &PartitionIndex, query: &str, hits: usize) -> Vec<PartialHit> {
+    index.search(&spec(query, hits)).unwrap_or_else(|error| panic!("{query}: {error}")).hits
+}
+
+/// The ids that match, in the order of the ids.
+fn matching(index: &PartitionIndex, query: &str) -> Vec<String> {
+    let mut ids: Vec<String> = hits(index, query, 1000).into_iter().map(|hit| hit.id).collect();
+    ids.sort_unstable();
+    ids
+}
+
+fn refusal(index: &PartitionIndex, query: &str) -> String {
+    match index.search(&spec(query, 10)) {
+        Err(SearchError::InvalidQuery(text)) => text,
+        other => panic!("{query}: {other:?}"),
+    }
+}
+
+/// Numbers that look random and are the same in every run (xorshift).
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 % limit as u64) as usize
+    }
+
+    fn pick<'a, T>(&mut self, items: &'a [T]) -> &'a T {
+        &items[self.below(items.len())]
+    }
+}
