@@ -12,6 +12,8 @@ use tantivy::directory::{
     WritePtr,
 };
 
+use crate::home::ORIGIN_FILE;
+
 /// tantivy's memory-mapped directory, but for its writes: they reach the operating system and not the disk.
 ///
 /// A process that is killed loses nothing by it, for the system keeps what was written; see [`crate::home`] for the rest.
@@ -28,6 +30,22 @@ impl CacheDirectory {
         static OPENINGS: AtomicU64 = AtomicU64::new(0);
         let opening = OPENINGS.fetch_add(1, Ordering::Relaxed);
         Ok(Self { root: root.to_owned(), mapped: MmapDirectory::open(root)?, opening })
+    }
+}
+
+/// The list of files from which tantivy deletes what no segment needs. It writes it again for every new file; the folder itself
+/// tells the same, and does not forget what a killed process left behind.
+const FILE_LIST: &str = ".managed.json";
+
+impl CacheDirectory {
+    fn list_files(&self) -> io::Result<Vec<u8>> {
+        let mut names = Vec::new();
+        for entry in std::fs::read_dir(&self.root)? {
+            let name = entry?.file_name();
+            // Those with a dot are locks.
+            names.extend(name.to_str().filter(|name| !name.starts_with('.') && *name != ORIGIN_FILE).map(str::to_owned));
+        }
+        Ok(serde_json::to_vec(&names)?)
     }
 }
 
@@ -63,6 +81,9 @@ impl Directory for CacheDirectory {
     }
 
     fn atomic_write(&self, path: &Path, data: &[u8]) -> io::Result<()> {
+        if path == Path::new(FILE_LIST) {
+            return Ok(());
+        }
         replace_file(&self.root.join(path), data, self.opening)
     }
 
@@ -83,6 +104,9 @@ impl Directory for CacheDirectory {
     }
 
     fn atomic_read(&self, path: &Path) -> Result<Vec<u8>, OpenReadError> {
+        if path == Path::new(FILE_LIST) {
+            return self.list_files().map_err(|error| OpenReadError::wrap_io_error(error, path.to_owned()));
+        }
         self.mapped.atomic_read(path)
     }
 

@@ -12,7 +12,8 @@ use crate::error::IndexError;
 
 /// Raise it when the schema, the analyzers or the checkpoint change in a way that old files do not fit.
 const FORMAT: u32 = 1;
-const FILE: &str = "warren.json";
+/// Where it is said what the files beside it were made by and for.
+pub(crate) const ORIGIN_FILE: &str = "warren.json";
 
 /// What the files of one index were made by and for; stands beside them.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -33,13 +34,13 @@ impl Origin {
 
     /// Why the files in `directory`, which exists, are not of this origin; `None` if they are.
     pub(crate) fn doubt(&self, directory: &Path) -> Option<String> {
-        let found = match fs::read(directory.join(FILE)) {
+        let found = match fs::read(directory.join(ORIGIN_FILE)) {
             Ok(bytes) => bytes,
-            Err(error) => return Some(format!("{FILE} cannot be read: {error}")),
+            Err(error) => return Some(format!("{ORIGIN_FILE} cannot be read: {error}")),
         };
         let found: Self = match serde_json::from_slice(&found) {
             Ok(found) => found,
-            Err(error) => return Some(format!("{FILE} cannot be understood: {error}")),
+            Err(error) => return Some(format!("{ORIGIN_FILE} cannot be understood: {error}")),
         };
         if found.format != self.format {
             return Some(format!("it has format {}, this program writes {}", found.format, self.format));
@@ -57,7 +58,7 @@ impl Origin {
             _ => {}
         }
         fs::create_dir_all(directory).map_err(IndexError::directory(directory))?;
-        let file = directory.join(FILE);
+        let file = directory.join(ORIGIN_FILE);
         replace_file(&file, &serde_json::to_vec_pretty(self)?, 0).map_err(IndexError::directory(file))
     }
 }

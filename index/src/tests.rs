@@ -12,6 +12,7 @@ use std::path::Path;
 
 use tempfile::TempDir;
 use warren_protocol::IndexDefinition;
+use warren_protocol::batch::{Header, Kind, WriterId};
 use warren_protocol::ports::Position;
 use warren_protocol::rpc::PartialHit;
 use warren_protocol::writer::WriterTable;
@@ -27,7 +28,10 @@ fn open(directory: &Path, definition: &IndexDefinition) -> (PartitionIndex, Opti
 }
 
 fn checkpoint(position: u64) -> Checkpoint {
-    Checkpoint { position: Position(position), digest: 7, writers: WriterTable::default(), log_bytes: position * 10 }
+    let mut writers = WriterTable::default();
+    let header = Header { writer: WriterId::INTAKE, epoch: 3, kind: Kind::Open { continues: false, next: position } };
+    writers.judge(&header, Position(position));
+    Checkpoint { position: Position(position), digest: 7, writers, log_bytes: position * 10 }
 }
 
 /// An index of these documents, in one commit.

@@ -98,6 +98,25 @@ fn a_damaged_folder_is_discarded_and_usable_again() {
 }
 
 #[test]
+fn what_a_killed_process_left_behind_is_cleared_away() {
+    let directory = folder();
+    for name in ["0123456789abcdef0123456789abcdef.idx", "meta.json.new-3"] {
+        fs::write(directory.path().join(name), "torn").unwrap();
+    }
+    let (index, _) = open(directory.path(), &definition("{}"));
+    let mut writer = index.writer().unwrap();
+    for number in 6..40 {
+        writer.put("a", br#"{"text":"kept"}"#).unwrap();
+        writer.commit(&checkpoint(number)).unwrap();
+    }
+    drop((writer, index));
+    let names = || fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    assert!(!names().any(|name| name.starts_with("0123456789") || name.ends_with(".new-3")));
+    assert!(names().count() < 100, "{} files", names().count());
+    assert_eq!(open(directory.path(), &definition("{}")).1, Some(checkpoint(39)));
+}
+
+#[test]
 fn a_folder_that_cannot_be_made_is_an_error() {
     let directory = folder();
     let file = directory.path().join("meta.json").join("inner");
