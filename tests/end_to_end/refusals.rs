@@ -107,7 +107,7 @@ async fn exit_codes_and_messages_tell_what_to_mend() -> Result<()> {
         (up.to_vec(), vec![("WARREN__WORKER__SHAER", "1/2")], 78, "shaer"),
         (up.to_vec(), vec![("WARREN__WORKER__MEMORY_BYTES", "much")], 78, "memory_bytes"),
         (up.to_vec(), vec![("WARREN__BROKER__URL", "http://x")], 78, "amqp://"),
-        (vec!["up", "--listen", "0.0.0.0:0"], vec![], 1, "auth.keys"),
+        (vec!["up", "--listen", "0.0.0.0:0"], vec![], 78, "auth.keys"),
         (vec!["status", "--server", "http://127.0.0.1:1"], vec![], 1, "is it running"),
         (vec!["publish", "--index", "notes", "/nowhere.ndjson"], vec![], 1, "/nowhere.ndjson"),
         (vec!["publish", "--index", "Bad Name", "-"], vec![], 2, "lower case"),

@@ -60,7 +60,8 @@ impl From<lapin::Error> for Failure {
         let ErrorKind::ProtocolError(protocol) = error.kind() else { return Self::Unavailable(error.to_string()) };
         let text = protocol.get_message().to_string();
         match protocol.get_id() {
-            404 => Self::NotFound(quoted(&text).unwrap_or(&text).to_owned()),
+            // `home node 'x' of durable queue 'y' … is down or inaccessible` has the same code while a broker starts.
+            404 if text.contains("NOT_FOUND - no ") => Self::NotFound(quoted(&text).unwrap_or(&text).to_owned()),
             405 => Self::Locked,
             406 => too_large(&text).map_or(Self::Refused(text), Self::TooLarge),
             403 | 530 => Self::Refused(text),
@@ -151,6 +152,8 @@ mod tests {
     #[test]
     fn the_brokers_codes_become_kinds() {
         assert_eq!(failure(404, "NOT_FOUND - no queue 'a.b' in vhost '/'"), Failure::NotFound("a.b".to_owned()));
+        let starting = "NOT_FOUND - home node 'rabbit@a' of durable queue 'a.b' in vhost '/' is down or inaccessible";
+        assert!(matches!(failure(404, starting), Failure::Unavailable(_)));
         assert_eq!(failure(405, "RESOURCE_LOCKED - cannot obtain"), Failure::Locked);
         let large = "PRECONDITION_FAILED - message size 135266304 is larger than configured max size 134217728";
         assert_eq!(failure(406, large), Failure::TooLarge(134_217_728));
