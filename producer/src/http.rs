@@ -15,6 +15,7 @@ use tokio_util::io::{ReaderStream, StreamReader};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+use warren_protocol::catalog::Entry;
 use warren_protocol::document::IdSource;
 use warren_protocol::problem::Code;
 use warren_protocol::{DocumentId, IndexName, Problem};
@@ -22,6 +23,7 @@ use warren_service::http::{ApiError, ApiPath, ApiQuery};
 
 use crate::Producer;
 use crate::admission::Admission;
+use crate::publisher::Write;
 use crate::split::{Form, Splitter};
 use crate::upload::{Interrupted, Summary, Upload};
 
@@ -229,8 +231,7 @@ async fn put_document(
     }
     let admitted = producer.admission().put(&index, document.into(), IdSource::Required(&id)).await;
     let (entry, write) = admitted.map_err(Problem::from)?;
-    producer.publisher.write(&entry, vec![write]).await.map_err(Problem::from)?.confirmed().await.map_err(Problem::from)?;
-    Ok((StatusCode::ACCEPTED, Json(Accepted { id: id.into(), accepted: 1 })).into_response())
+    keep(&producer, &entry, write).await
 }
 
 /// Delete one document
@@ -250,9 +251,16 @@ async fn delete_document(
     ApiQuery(NoParameters {}): ApiQuery<NoParameters>,
 ) -> Result<Response, ApiError> {
     let (index, id) = (index_name(path.index)?, document_id(path.id)?);
-    let (entry, write) = producer.admission().delete(&index, id.clone())?;
-    producer.publisher.write(&entry, vec![write]).await.map_err(Problem::from)?.confirmed().await.map_err(Problem::from)?;
-    Ok((StatusCode::ACCEPTED, Json(Accepted { id: id.into(), accepted: 1 })).into_response())
+    let (entry, write) = producer.admission().delete(&index, id)?;
+    keep(&producer, &entry, write).await
+}
+
+/// Answers once the broker has confirmed the write.
+async fn keep(producer: &Producer, entry: &Entry, write: Write) -> Result<Response, ApiError> {
+    let accepted = Accepted { id: write.id.clone().into(), accepted: 1 };
+    let handed = producer.publisher.write(entry, vec![write]).await.map_err(Problem::from)?;
+    handed.confirmed().await.map_err(Problem::from)?;
+    Ok((StatusCode::ACCEPTED, Json(accepted)).into_response())
 }
 
 fn document_id(id: String) -> Result<DocumentId, Problem> {
