@@ -105,6 +105,16 @@ impl Client {
         Err(self.refused(status, retry_after, &body))
     }
 
+    /// Fails if there is no server, or if it does not take the key. A server that refuses a large body for that reason
+    /// closes the connection, and its answer is lost.
+    pub(crate) async fn greet(&self) -> anyhow::Result<()> {
+        // Any path asks for the key before it is looked up.
+        match self.send(self.request(Method::GET, "/indexes")).await? {
+            (StatusCode::UNAUTHORIZED, retry_after, body) => Err(self.refused(StatusCode::UNAUTHORIZED, retry_after, &body)),
+            _ => Ok(()),
+        }
+    }
+
     /// Sends documents. That all of them were refused is an answer like any other.
     pub(crate) async fn upload(&self, request: RequestBuilder) -> anyhow::Result<Summary> {
         let (status, retry_after, body) = self.send(request).await?;

@@ -71,6 +71,9 @@ impl ServerTarget {
     }
 
     async fn send(&mut self, body: bytes::Bytes) -> anyhow::Result<Summary> {
+        if !self.met {
+            self.client.greet().await?;
+        }
         let began = Instant::now();
         loop {
             let request = self.client.request(Method::POST, &self.path).header("content-type", "application/x-ndjson");
