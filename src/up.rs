@@ -16,9 +16,11 @@ use crate::sample;
 pub(crate) async fn run(config: Config, ports: Ports, stop: Stop, with_sample: bool) -> anyhow::Result<()> {
     let listener = http::bind(&config.http, warren_query_service::DEFAULT_LISTEN, &config.auth).await?;
     let address = listener.local_addr()?;
-    let catalog = CatalogHandle::start(&ports, &stop).await?;
+    let catalog = CatalogHandle::start(&ports).await?;
     let roster = Roster::start(&ports, &stop).await?;
-    let worker = Worker::start(&config, &ports, catalog.clone(), &stop)?;
+    // The worker stops last: searches that are under way need it.
+    let worker_stop = Stop::new();
+    let worker = Worker::start(&config, &ports, catalog.clone(), &worker_stop)?;
     let producer = Producer::start(&config, &ports, catalog.clone(), &roster, &stop);
     let query = QueryService::new(&config, &ports, catalog.clone(), roster.clone());
     let api = warren_query_service::api(query).merge(warren_producer::http::api(producer.clone()));
@@ -37,6 +39,7 @@ pub(crate) async fn run(config: Config, ports: Ports, stop: Stop, with_sample: b
     };
     stop.request();
     producer.close().await;
+    worker_stop.request();
     worker.stopped().await?;
     served
 }

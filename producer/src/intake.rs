@@ -14,7 +14,9 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
+use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
+use warren_protocol::Problem;
 use warren_protocol::batch::WriterId;
 use warren_protocol::ports::{Delivery, Ports, QueueError, QueueName, Settlement};
 use warren_service::catalog::{CatalogError, CatalogHandle};
@@ -30,6 +32,8 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// Between two looks at a log that is full.
 const FULL_PAUSE: Duration = Duration::from_secs(1);
+/// How long a full log holds all others up, before its documents go to the dead letters.
+const FULL_PATIENCE: Duration = Duration::from_secs(30);
 
 /// The intake of one process.
 #[derive(Clone)]
@@ -49,7 +53,7 @@ enum SessionEnd {
     #[error(transparent)]
     Write(#[from] WriteError),
     #[error("an index cannot be used: {0}")]
-    Index(warren_protocol::Problem),
+    Index(Problem),
 }
 
 type Settled = BoxFuture<'static, Result<(), SessionEnd>>;
@@ -108,7 +112,11 @@ struct Session<'a> {
 impl Session<'_> {
     /// Consumes until `stop` (`Ok`), or until the session cannot go on: what it holds then comes again.
     async fn run(&mut self) -> Result<(), SessionEnd> {
-        let mut deliveries = self.ports.queue.consume(QueueName::Intake, self.config.producer.intake_prefetch).await?;
+        let consuming = self.ports.queue.consume(QueueName::Intake, self.config.producer.intake_prefetch);
+        let mut deliveries = tokio::select! {
+            deliveries = consuming => deliveries?,
+            () = self.stop.requested() => return Ok(()),
+        };
         loop {
             tokio::select! {
                 () = self.stop.requested() => break,
@@ -129,9 +137,10 @@ impl Session<'_> {
         }
         match message::write_of(&self.admission, &delivery.message).await {
             Ok((entry, write)) => {
+                let deadline = Instant::now() + FULL_PATIENCE;
                 let handed = loop {
                     match publisher.write(&entry, vec![write.clone()]).await {
-                        Err(WriteError::LogFull(detail)) => self.wait_for_space(&detail).await?,
+                        Err(WriteError::LogFull(detail)) if Instant::now() < deadline => self.wait_for_space(&detail).await?,
                         other => break other,
                     }
                 };
@@ -143,11 +152,10 @@ impl Session<'_> {
                     settle_write(delivery, outcome).await
                 }));
             }
-            Err(Refused::Document(problem)) => {
-                let settlement = Settlement::DeadLetter { reason: problem.code.to_string(), detail: problem.detail };
-                self.settling.push(Box::pin(async move { Ok(delivery.settle(settlement).await?) }));
-            }
-            Err(Refused::Index(problem)) => return Err(SessionEnd::Index(problem)),
+            Err(Refused::Document(problem)) => self.refuse(delivery, problem),
+            // What a client has to mend is a dead letter; what the broker has to, holds the queue up.
+            Err(Refused::Index(problem)) if problem.status >= 500 => return Err(SessionEnd::Index(problem)),
+            Err(Refused::Index(problem)) => self.refuse(delivery, problem),
         }
         if alone { self.settle_all().await } else { Ok(()) }
     }
@@ -165,7 +173,13 @@ impl Session<'_> {
         Ok(self.publisher.insert(publisher).clone())
     }
 
-    /// Holds the queue up: a full log is nobody's dead letter.
+    /// Sends a message to the dead letters.
+    fn refuse(&self, delivery: Delivery, problem: Problem) {
+        let settlement = Settlement::DeadLetter { reason: problem.code.to_string(), detail: problem.detail };
+        self.settling.push(Box::pin(async move { Ok(delivery.settle(settlement).await?) }));
+    }
+
+    /// Holds the queue up for a while.
     async fn wait_for_space(&mut self, detail: &str) -> Result<(), SessionEnd> {
         tracing::warn!(detail, "the intake waits for a log that is full");
         tokio::select! {
@@ -191,11 +205,11 @@ impl Session<'_> {
 async fn settle_write(delivery: Delivery, outcome: Result<(), WriteError>) -> Result<(), SessionEnd> {
     let settlement = match outcome {
         Ok(()) => Settlement::Done,
-        // The index was deleted in between: the next look at the catalog decides, and may create it anew.
-        Err(WriteError::IndexGone) => Settlement::Retry { after: FIRST_PAUSE },
-        Err(error @ WriteError::TooLarge(_)) => {
-            Settlement::DeadLetter { reason: "too_large".to_owned(), detail: error.to_string() }
+        Err(error @ (WriteError::TooLarge(_) | WriteError::LogFull(_))) => {
+            let Problem { code, detail, .. } = error.into();
+            Settlement::DeadLetter { reason: code.to_string(), detail }
         }
+        // All of them come again in the order of the queue; of a deleted index, the catalog may know a new one then.
         Err(error) => return Err(error.into()),
     };
     Ok(delivery.settle(settlement).await?)

@@ -17,8 +17,6 @@ use warren_service::config::ProducerConfig;
 use crate::log_space::LogSpace;
 use crate::publisher::{Write, WriteError, Writer};
 
-/// A lane without work ends after this time.
-const IDLE: Duration = Duration::from_secs(60);
 /// Between two tries to open an epoch.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
@@ -29,6 +27,14 @@ pub(crate) struct Parcel {
     /// Their share of the producer's memory, given back when the broker has answered.
     pub room: OwnedSemaphorePermit,
     pub done: oneshot::Sender<Result<(), WriteError>>,
+}
+
+impl Parcel {
+    /// Answers that there is no such log any more.
+    fn refuse(self) {
+        // A caller that has gone no longer wants to know.
+        let _ = self.done.send(Err(WriteError::IndexGone));
+    }
 }
 
 /// Those who wait for the confirm of one batch.
@@ -65,9 +71,11 @@ struct Lane {
     collected: Waiting,
     collecting_since: Instant,
     in_flight: VecDeque<InFlight>,
+    /// The log was deleted with its index.
+    gone: bool,
 }
 
-/// Runs a lane until its senders are gone, or it had no work for a minute.
+/// Runs a lane until its senders are gone, or its log is.
 pub(crate) async fn run(
     name: LogName,
     log: Arc<dyn PartitionLog>,
@@ -88,6 +96,7 @@ pub(crate) async fn run(
         collected: Waiting::default(),
         collecting_since: Instant::now(),
         in_flight: VecDeque::new(),
+        gone: false,
     };
     lane.drive(parcels).await;
 }
@@ -97,6 +106,15 @@ impl Lane {
         let mut held: Option<Parcel> = None;
         let mut open = true;
         while open || held.is_some() || !self.builder.is_empty() || !self.in_flight.is_empty() {
+            if self.gone {
+                std::mem::take(&mut self.collected).tell(&Err(WriteError::IndexGone));
+                held.into_iter().for_each(Parcel::refuse);
+                parcels.close();
+                while let Some(parcel) = parcels.recv().await {
+                    parcel.refuse();
+                }
+                return;
+            }
             if let Some(parcel) = held.take_if(|parcel| self.fits(parcel)) {
                 self.collect(parcel);
             }
@@ -112,7 +130,6 @@ impl Lane {
                 self.send().await;
                 continue;
             }
-            let idle = self.builder.is_empty() && self.in_flight.is_empty();
             tokio::select! {
                 outcome = next_confirm(&mut self.in_flight), if !self.in_flight.is_empty() => self.answered(outcome).await,
                 parcel = parcels.recv(), if open && held.is_none() => match parcel {
@@ -122,7 +139,6 @@ impl Lane {
                     None => open = false,
                 },
                 () = tokio::time::sleep_until(linger), if !self.builder.is_empty() && has_slot => {}
-                () = tokio::time::sleep(IDLE), if idle && open => parcels.close(),
             }
         }
     }
@@ -234,8 +250,12 @@ impl Lane {
     fn give_up(&mut self, error: WriteError) {
         tracing::warn!(log = %self.name, %error, batches = self.in_flight.len(), "writes were not confirmed");
         self.epoch = None;
-        for batch in self.in_flight.drain(..) {
-            batch.waiting.tell(&Err(error.clone()));
+        self.gone = error == WriteError::IndexGone;
+        // The error is the first batch's answer; what became of those behind it nobody knows.
+        let behind = if self.gone { error.clone() } else { WriteError::Unknown(format!("an earlier batch failed: {error}")) };
+        let answers = std::iter::once(error).chain(std::iter::repeat(behind));
+        for (batch, error) in self.in_flight.drain(..).zip(answers) {
+            batch.waiting.tell(&Err(error));
         }
     }
 }

@@ -63,7 +63,7 @@ impl Producer {
 /// Runs a producer until `stop`: the routes of [`http`], and the intake unless the configuration says no.
 pub async fn run(config: Config, ports: Ports, stop: Stop) -> anyhow::Result<()> {
     let listener = warren_service::http::bind(&config.http, DEFAULT_LISTEN, &config.auth).await?;
-    let catalog = CatalogHandle::start(&ports, &stop).await?;
+    let catalog = CatalogHandle::start(&ports).await?;
     let roster = Roster::start(&ports, &stop).await?;
     let producer = Producer::start(&config, &ports, catalog.clone(), &roster, &stop);
     let router = warren_service::http::finish(http::api(producer.clone()), catalog.readiness());

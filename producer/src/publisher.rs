@@ -204,7 +204,7 @@ impl Publisher {
         loop {
             match self.lane(partition).send(parcel).await {
                 Ok(()) => return Ok(outcome),
-                Err(returned) => parcel = returned.0, // the lane had just ended for want of work
+                Err(returned) => parcel = returned.0, // the lane had just ended with its log
             }
         }
     }

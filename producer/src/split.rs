@@ -5,6 +5,7 @@
 //! `warren_protocol::document::check`'s.
 
 use bytes::{Buf, Bytes, BytesMut};
+use warren_protocol::problem::Code;
 
 /// How documents follow each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +39,16 @@ pub enum SplitError {
     /// What stands here is neither a document nor what may stand between two; nothing behind it can be read.
     #[error("{0}: nothing behind this place was read")]
     Broken(&'static str),
+}
+
+impl SplitError {
+    /// The code of its problem.
+    pub fn code(&self) -> Code {
+        match self {
+            Self::TooLarge { .. } => Code::TooLarge,
+            Self::Broken(_) => Code::InvalidJson,
+        }
+    }
 }
 
 /// The splitter: [`push`](Splitter::push) bytes in, take pieces out until there is none, and once more after

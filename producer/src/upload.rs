@@ -15,7 +15,7 @@ use warren_protocol::{IndexName, Problem};
 
 use crate::admission::{Admission, Refused};
 use crate::publisher::{Publisher, Write, WriteError};
-use crate::split::{Piece, SplitError};
+use crate::split::Piece;
 
 /// A chunk is handed to the publisher at this size: small enough that checking it does not hold up the runtime.
 const CHUNK_BYTES: usize = 64 * 1024;
@@ -96,8 +96,7 @@ impl Upload {
         let body = match content {
             Ok(body) => body,
             Err(error) => {
-                let code = if matches!(error, SplitError::TooLarge { .. }) { Code::TooLarge } else { Code::InvalidJson };
-                self.reject(line, Problem::new(code, error.to_string()));
+                self.reject(line, Problem::new(error.code(), error.to_string()));
                 return Ok(());
             }
         };

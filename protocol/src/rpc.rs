@@ -73,7 +73,8 @@ pub enum Answer {
         /// The best, in order: by score, equal scores by id.
         hits: Vec<PartialHit>,
     },
-    /// To `Fetch`: in the order of the ids, `None` for those that are not there.
+    /// To `Fetch`: in the order of the ids, `None` for those that are not there. It may end early, with at least one, where
+    /// the reply would grow too large: ask again for the rest.
     Documents(Vec<Option<Found>>),
 }
 

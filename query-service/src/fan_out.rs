@@ -80,7 +80,8 @@ pub(crate) async fn search(
     Ok(gathered)
 }
 
-/// Documents of one partition by their ids, in their order; with `highlight`, the passages of that query in them.
+/// Documents of one partition by their ids, in their order; with `highlight`, the passages of that query in them. An
+/// answer holds as many of them as a message may, so it can take several.
 pub(crate) async fn fetch(
     rpc: &dyn SearchRpc,
     index: &Entry,
@@ -89,11 +90,16 @@ pub(crate) async fn fetch(
     highlight: Option<String>,
     deadline: Instant,
 ) -> Result<Vec<Option<Found>>, AskError> {
-    let asked = ids.len();
-    match ask(rpc, index, partition, Question::Fetch { ids, highlight }, deadline).await? {
-        Answer::Documents(documents) if documents.len() == asked => Ok(documents),
-        _ => Err(AskError::Failed("the worker answered another question".to_owned())),
+    let mut documents = Vec::with_capacity(ids.len());
+    while documents.len() < ids.len() {
+        let ids = ids[documents.len()..].to_vec();
+        let asked = ids.len();
+        match ask(rpc, index, partition, Question::Fetch { ids, highlight: highlight.clone() }, deadline).await? {
+            Answer::Documents(some) if (1..=asked).contains(&some.len()) => documents.extend(some),
+            _ => return Err(AskError::Failed("the worker answered another question".to_owned())),
+        }
     }
+    Ok(documents)
 }
 
 async fn hits(

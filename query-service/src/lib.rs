@@ -82,7 +82,7 @@ pub fn router(service: QueryService) -> Router {
 /// Runs a query service until `stop`.
 pub async fn run(config: Config, ports: Ports, stop: Stop) -> anyhow::Result<()> {
     let listener = http::bind(&config.http, DEFAULT_LISTEN, &config.auth).await?;
-    let catalog = CatalogHandle::start(&ports, &stop).await?;
+    let catalog = CatalogHandle::start(&ports).await?;
     let roster = Roster::start(&ports, &stop).await?;
     let service = QueryService::new(&config, &ports, catalog, roster);
     http::serve(listener, router(service), &config, &stop).await

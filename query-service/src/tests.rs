@@ -37,7 +37,7 @@ impl World {
         let folder = tempfile::tempdir().unwrap();
         let broker = warren_broker::connect(&Settings::default(), "test", folder.path()).await.unwrap();
         let stop = Stop::new();
-        let catalog = CatalogHandle::start(&broker.ports, &stop).await.unwrap();
+        let catalog = CatalogHandle::start(&broker.ports).await.unwrap();
         catalog.ready(Instant::now() + Duration::from_secs(20)).await.unwrap();
         let roster = Roster::start(&broker.ports, &stop).await.unwrap();
         let router = router(QueryService::new(&config, &broker.ports, catalog.clone(), roster));

@@ -18,7 +18,6 @@ use warren_protocol::ports::Ports;
 pub use error::CatalogError;
 pub use lifecycle::Creation;
 
-use crate::stop::Stop;
 use replay::{Replay, follow};
 
 /// The catalog as this process knows it, and the way to change it. All clones are one; the last one ends the replay.
@@ -36,18 +35,13 @@ struct Shared {
 }
 
 impl CatalogHandle {
-    /// Creates the catalog's log if there is none, and follows it until `stop` is requested.
-    pub async fn start(ports: &Ports, stop: &Stop) -> Result<Self, CatalogError> {
+    /// Creates the catalog's log if there is none, and follows it until the last handle is dropped: what is finished
+    /// during a stop still needs it.
+    pub async fn start(ports: &Ports) -> Result<Self, CatalogError> {
         let replay = Arc::new(Replay::new());
         let target = replay::prepare(ports).await?;
         let mut task = JoinSet::new();
-        let (log, replayed, stop) = (ports.log.clone(), replay.clone(), stop.clone());
-        task.spawn(async move {
-            tokio::select! {
-                () = follow(log, replayed, target) => {}
-                () = stop.requested() => {}
-            }
-        });
+        task.spawn(follow(ports.log.clone(), replay.clone(), target));
         let shared = Shared { ports: ports.clone(), replay, creating: tokio::sync::Mutex::new(()), _task: task };
         Ok(Self { shared: Arc::new(shared) })
     }

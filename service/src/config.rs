@@ -52,7 +52,7 @@ pub struct HttpConfig {
     pub insecure: bool,
     /// Names that requests may call this server by, besides `localhost` and addresses; matters without keys.
     pub hosts: Vec<String>,
-    /// The largest body of an upload of documents, in bytes, as sent and as unpacked.
+    /// The largest body of an upload of documents, in bytes, as sent. It is unpacked and written as it comes, never kept whole.
     pub max_body_bytes: NonZeroU64,
     /// The largest document, in bytes.
     pub max_document_bytes: NonZeroU32,
@@ -290,7 +290,7 @@ impl Default for LogConfig {
 impl Config {
     /// The largest document that a configuration can allow, in bytes: with its batch around it, it must stay below
     /// what the broker takes in one message.
-    pub const MAX_DOCUMENT_BYTES: u32 = 32 * MIB;
+    pub const MAX_DOCUMENT_BYTES: u32 = 12 * MIB;
     /// Batches stay below it, in bytes.
     pub const MAX_BATCH_BYTES: u32 = MIB;
 

@@ -28,7 +28,7 @@ impl BrokerTarget {
         config.producer.intake = false;
         let broker = warren_broker::connect(&config.broker, "warren publish", &config.data_dir).await?;
         let stop = Stop::new();
-        let catalog = CatalogHandle::start(&broker.ports, &stop).await?;
+        let catalog = CatalogHandle::start(&broker.ports).await?;
         let roster = Roster::start(&broker.ports, &stop).await?;
         let producer = Producer::start(&config, &broker.ports, catalog.clone(), &roster, &stop);
         let admission = Admission::new(catalog, config);

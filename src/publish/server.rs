@@ -6,7 +6,6 @@ use anyhow::Context;
 use reqwest::Method;
 use warren_producer::upload::{Rejection, Summary};
 use warren_protocol::IndexName;
-use warren_protocol::problem::Code;
 use warren_service::config::Config;
 
 use super::source::Part;
@@ -46,12 +45,7 @@ impl ServerTarget {
                 }
                 Err(error) => {
                     own.rejected_count += 1;
-                    own.rejected.push(Rejection {
-                        line: piece.line,
-                        id: None,
-                        code: Code::InvalidJson,
-                        detail: error.to_string(),
-                    });
+                    own.rejected.push(Rejection { line: piece.line, id: None, code: error.code(), detail: error.to_string() });
                 }
             }
         }

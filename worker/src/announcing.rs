@@ -7,6 +7,9 @@ use warren_protocol::announcement::{Announcement, INTERVAL_MS};
 
 use crate::Shared;
 
+/// How long a stop waits for the last announcement.
+const LAST_WORD: Duration = Duration::from_secs(1);
+
 /// Announces until the worker stops, and then once more that it leaves.
 pub(crate) async fn run(shared: Arc<Shared>) {
     let mut tick = tokio::time::interval(Duration::from_millis(INTERVAL_MS));
@@ -18,7 +21,12 @@ pub(crate) async fn run(shared: Arc<Shared>) {
         };
         let partitions = if leaving { Vec::new() } else { shared.holdings.reports() };
         let announcement = Announcement { worker: shared.id.clone(), leaving, partitions };
-        if let Err(error) = shared.ports.bulletin.announce(&announcement).await {
+        let announced = tokio::select! {
+            announced = shared.ports.bulletin.announce(&announcement) => announced,
+            () = shared.stop.requested(), if !leaving => continue,
+            () = tokio::time::sleep(LAST_WORD), if leaving => return,
+        };
+        if let Err(error) = announced {
             tracing::warn!(%error, "cannot announce what this worker holds");
         }
         if leaving {

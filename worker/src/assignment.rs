@@ -30,14 +30,19 @@ pub(crate) async fn run(shared: Arc<Shared>) {
     let interval = Duration::from_millis(shared.config.claim_interval_ms.get());
     let mut swept = false;
     while !shared.stop.is_requested() {
+        // Asked before the list is read: what is swept away must not be what the catalog has yet to say.
+        let ready = shared.catalog.is_ready();
         let entries = shared.catalog.list();
-        if shared.catalog.is_ready() {
+        if ready {
             assignment.give_back_what_is_gone(&entries).await;
             if !std::mem::replace(&mut swept, true) {
                 shared.cache.remove_all_but(&entries);
             }
         }
-        assignment.claim_what_is_free(&entries).await;
+        tokio::select! {
+            () = assignment.claim_what_is_free(&entries) => {}
+            () = shared.stop.requested() => {}
+        }
         tokio::select! {
             () = shared.stop.requested() => {}
             () = tokio::time::sleep(interval) => {}

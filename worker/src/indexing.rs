@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use warren_index::{Checkpoint, IndexError, PartitionIndex, PartitionWriter};
-use warren_protocol::batch::{BatchError, Kind};
+use warren_protocol::batch::{BatchError, Kind, Operations};
 use warren_protocol::ports::{FollowFrom, LogEntry, Message, Position};
 use warren_protocol::writer::{Verdict, WriterTable};
 use warren_protocol::{Batch, IndexName, Operation};
@@ -103,12 +103,16 @@ impl Indexer {
         if self.last.is_some_and(|(last, _)| position <= last) {
             return Ok(Vec::new()); // a log that was followed from its start again
         }
+        // Read to its end before anything of it counts: a batch is applied whole or not at all.
+        let failure = |error| BatchFailure { position, error };
+        let operations = batch.operations().map_err(failure)?;
+        operations.iter().try_for_each(|operation| operation.map(drop)).map_err(failure)?;
         let dead = match self.writers.judge(&batch.header, position) {
-            Verdict::Apply => self.index_operations(received)?,
+            Verdict::Apply => self.index_operations(&operations, position)?,
             Verdict::ApplyAfterGap { expected, found } => {
                 let writer = batch.header.writer;
                 tracing::error!(%position, %writer, expected, found, "batches are missing in the log, they may still come");
-                self.index_operations(received)?
+                self.index_operations(&operations, position)?
             }
             Verdict::Lost { expected, next } => {
                 let writer = batch.header.writer;
@@ -126,12 +130,10 @@ impl Indexer {
         Ok(dead)
     }
 
-    fn index_operations(&mut self, received: &Received) -> Result<Vec<Message>, IndexingError> {
-        let failure = |error| BatchFailure { position: received.entry.position, error };
-        let operations = received.batch.operations().map_err(failure)?;
+    fn index_operations(&mut self, operations: &Operations, position: Position) -> Result<Vec<Message>, IndexingError> {
         let mut dead = Vec::new();
         for operation in operations.iter() {
-            match operation.map_err(failure)? {
+            match operation.map_err(|error| BatchFailure { position, error })? {
                 Operation::Delete { id } => self.writer.delete(id),
                 Operation::Put { id, body } => match self.writer.put(id, body) {
                     Ok(()) => {}

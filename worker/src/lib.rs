@@ -86,6 +86,6 @@ fn cores() -> usize {
 
 /// Runs a worker until `stop`.
 pub async fn run(config: Config, ports: Ports, stop: Stop) -> anyhow::Result<()> {
-    let catalog = CatalogHandle::start(&ports, &stop).await?;
+    let catalog = CatalogHandle::start(&ports).await?;
     Worker::start(&config, &ports, catalog, &stop)?.stopped().await
 }

@@ -218,19 +218,32 @@ impl Run<'_> {
         Ok(indexer)
     }
 
-    async fn apply(&self, mut indexer: Indexer, received: Vec<Received>) -> Result<Indexer, ReplicaError> {
+    async fn apply(&mut self, mut indexer: Indexer, received: Vec<Received>) -> Result<Indexer, ReplicaError> {
         let applied = blocking(move || {
             let mut dead: Vec<Message> = Vec::new();
-            for received in &received {
-                dead.extend(indexer.apply(received)?);
-            }
-            Ok::<_, IndexingError>((indexer, dead))
+            let failed = received.iter().find_map(|received| match indexer.apply(received) {
+                Ok(letters) => {
+                    dead.extend(letters);
+                    None
+                }
+                Err(error) => Some(error),
+            });
+            (indexer, dead, failed)
         });
-        let (indexer, dead) = applied.await??;
+        let (indexer, dead, failed) = applied.await?;
         for letter in dead {
             self.replica.shared.ports.queue.publish(QueueName::DeadLetters, letter).await?;
         }
-        Ok(indexer)
+        match failed {
+            None => Ok(indexer),
+            Some(error) => {
+                if let IndexingError::Batch(_) = &error {
+                    // What came before the batch that cannot be read is searchable all the same.
+                    self.commit(indexer).await?;
+                }
+                Err(error.into())
+            }
+        }
     }
 
     async fn commit(&mut self, mut indexer: Indexer) -> Result<(Indexer, Committed), ReplicaError> {

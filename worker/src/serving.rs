@@ -11,7 +11,7 @@ use tokio_util::task::TaskTracker;
 use warren_index::{PartitionIndex, SearchError, SearchSpec};
 use warren_protocol::PartitionId;
 use warren_protocol::ports::{RpcCall, RpcTarget};
-use warren_protocol::rpc::{Answer, Failure, Item, Message, Question, Reply, Request};
+use warren_protocol::rpc::{Answer, Failure, Found, Item, Message, Question, Reply, Request};
 
 use crate::Shared;
 
@@ -77,13 +77,32 @@ async fn answer_item(shared: &Shared, item: Item, deadline: Instant) -> Result<A
     shared.pool.run(deadline, move || answer(&index, item.question, max_bytes)).await
 }
 
+/// The first of these documents, as many as `max_bytes` hold, and at least one: the caller asks again for the rest.
+fn fetch(
+    index: &PartitionIndex,
+    ids: &[String],
+    highlight: Option<&str>,
+    max_bytes: usize,
+) -> Result<Vec<Option<Found>>, SearchError> {
+    let (mut documents, mut bytes) = (Vec::new(), 0);
+    for id in ids {
+        let found = index.fetch(std::slice::from_ref(id), highlight)?;
+        bytes += found.iter().flatten().map(|found| found.body.len()).sum::<usize>();
+        documents.extend(found);
+        if bytes >= max_bytes {
+            break;
+        }
+    }
+    Ok(documents)
+}
+
 fn answer(index: &PartitionIndex, question: Question, max_bytes: usize) -> Result<Answer, Failure> {
     let answered = match question {
         Question::Search { query, lenient, hits, count, highlight } => {
             let spec = SearchSpec { query, lenient, hits: hits as usize, count, highlight, max_bytes };
             index.search(&spec).map(|result| Answer::Hits { total: result.total, hits: result.hits })
         }
-        Question::Fetch { ids, highlight } => index.fetch(&ids, highlight.as_deref()).map(Answer::Documents),
+        Question::Fetch { ids, highlight } => fetch(index, &ids, highlight.as_deref(), max_bytes).map(Answer::Documents),
     };
     answered.map_err(|error| {
         if let SearchError::Internal(error) = &error {

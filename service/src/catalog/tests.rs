@@ -18,7 +18,7 @@ async fn broker(folder: &tempfile::TempDir) -> Broker {
 }
 
 async fn started(broker: &Broker) -> CatalogHandle {
-    let catalog = CatalogHandle::start(&broker.ports, &Stop::new()).await.unwrap();
+    let catalog = CatalogHandle::start(&broker.ports).await.unwrap();
     catalog.ready(soon()).await.unwrap();
     catalog
 }
