@@ -144,13 +144,14 @@ impl Session<'_> {
                         other => break other,
                     }
                 };
-                self.settling.push(Box::pin(async move {
-                    let outcome = match handed {
-                        Ok(handed) => handed.confirmed().await,
-                        Err(error) => Err(error),
-                    };
-                    settle_write(delivery, outcome).await
-                }));
+                match handed {
+                    Ok(handed) => {
+                        self.settling.push(Box::pin(async move { settle_write(delivery, handed.confirmed().await).await }));
+                    }
+                    // Nothing was handed over: only the documents of that log go, and the queue moves on.
+                    Err(error @ WriteError::LogFull(_)) => self.refuse(delivery, error.into()),
+                    Err(error) => return Err(error.into()),
+                }
             }
             Err(Refused::Document(problem)) => self.refuse(delivery, problem),
             // What a client has to mend is a dead letter; what the broker has to, holds the queue up.
@@ -175,8 +176,7 @@ impl Session<'_> {
 
     /// Sends a message to the dead letters.
     fn refuse(&self, delivery: Delivery, problem: Problem) {
-        let settlement = Settlement::DeadLetter { reason: problem.code.to_string(), detail: problem.detail };
-        self.settling.push(Box::pin(async move { Ok(delivery.settle(settlement).await?) }));
+        self.settling.push(Box::pin(async move { Ok(delivery.settle(dead_letter(problem)).await?) }));
     }
 
     /// Holds the queue up for a while.
@@ -202,13 +202,14 @@ impl Session<'_> {
     }
 }
 
+fn dead_letter(problem: Problem) -> Settlement {
+    Settlement::DeadLetter { reason: problem.code.to_string(), detail: problem.detail }
+}
+
 async fn settle_write(delivery: Delivery, outcome: Result<(), WriteError>) -> Result<(), SessionEnd> {
     let settlement = match outcome {
         Ok(()) => Settlement::Done,
-        Err(error @ (WriteError::TooLarge(_) | WriteError::LogFull(_))) => {
-            let Problem { code, detail, .. } = error.into();
-            Settlement::DeadLetter { reason: code.to_string(), detail }
-        }
+        Err(error @ WriteError::TooLarge(_)) => dead_letter(error.into()),
         // All of them come again in the order of the queue; of a deleted index, the catalog may know a new one then.
         Err(error) => return Err(error.into()),
     };
