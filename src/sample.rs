@@ -81,9 +81,9 @@ async fn publish(producer: &Producer, index: IndexName) -> anyhow::Result<u64> {
 async fn wait_until_searchable(roster: &Roster, index: &IndexName, documents: u64) {
     let deadline = Instant::now() + SEARCHABLE_WITHIN;
     loop {
-        let reports = roster.reports();
-        let found: u64 =
-            reports.iter().filter(|(_, report)| report.index.name == *index).map(|(_, report)| report.documents).sum();
+        let workers = roster.workers();
+        let reports = workers.iter().flat_map(|worker| worker.partitions.iter());
+        let found: u64 = reports.filter(|report| report.index.name == *index).map(|report| report.documents).sum();
         if found >= documents {
             return;
         }

@@ -9,17 +9,26 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 
 /// What each crate may name of the house; see ARCHITECTURE.md.
-const ARROWS: [(&str, &[&str]); 8] = [
+const ARROWS: [(&str, &[&str]); 9] = [
     ("warren-protocol", &[]),
     ("warren-broker", &["warren-protocol"]),
     ("warren-index", &["warren-protocol"]),
-    ("warren-service", &["warren-protocol", "warren-broker"]),
+    ("warren-snapshot", &["warren-protocol"]),
+    ("warren-service", &["warren-protocol", "warren-broker", "warren-snapshot"]),
     ("warren-producer", &["warren-protocol", "warren-broker", "warren-service"]),
-    ("warren-worker", &["warren-protocol", "warren-broker", "warren-index", "warren-service"]),
+    ("warren-worker", &["warren-protocol", "warren-broker", "warren-index", "warren-snapshot", "warren-service"]),
     ("warren-query-service", &["warren-protocol", "warren-broker", "warren-service"]),
     (
         "warren",
-        &["warren-protocol", "warren-broker", "warren-service", "warren-producer", "warren-worker", "warren-query-service"],
+        &[
+            "warren-protocol",
+            "warren-broker",
+            "warren-snapshot",
+            "warren-service",
+            "warren-producer",
+            "warren-worker",
+            "warren-query-service",
+        ],
     ),
 ];
 /// May name any crate of the house; none may name them.

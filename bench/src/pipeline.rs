@@ -57,18 +57,17 @@ pub(crate) async fn run(input: &Input, broker: &str, broker_pid: Option<u32>, wo
         Ok(vec![("WARREN__BROKER__URL", broker.to_owned()), ("WARREN__DATA_DIR", data), ("WARREN__HTTP__LISTEN", listen.clone())])
     };
     let mut programs = Vec::new();
-    let start = |name: &str, label: String, share: Option<String>| -> Result<Program> {
-        let mut environment = common(&label)?;
-        environment.extend(share.map(|share| ("WARREN__WORKER__SHARE", share)));
+    let start = |name: &str, label: String| -> Result<Program> {
+        let environment = common(&label)?;
         let environment: Vec<_> = environment.iter().map(|(name, value)| (*name, value.as_str())).collect();
         Program::start(name, label, &[], &environment)
     };
-    programs.push(start("query-service", "query-service".to_owned(), None)?);
+    programs.push(start("query-service", "query-service".to_owned())?);
     ready(&client, &server).await?;
     let created = client.put(format!("{server}/indexes/{INDEX}")).json(&input.definition()?).send().await?;
     ensure!(created.status() == 201, "the broker must have no index {INDEX} yet: {}", created.text().await?);
     for number in 1..=workers {
-        programs.push(start("worker", format!("worker-{number}"), Some(format!("{number}/{workers}")))?);
+        programs.push(start("worker", format!("worker-{number}"))?);
     }
     let broker_cpu = |pid: Option<u32>| pid.map_or(Ok(Duration::ZERO), process::cpu);
     let broker_before = broker_cpu(broker_pid)?;

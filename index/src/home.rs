@@ -11,7 +11,7 @@ use crate::directory::replace_file;
 use crate::error::IndexError;
 
 /// Raise it when the schema, the analyzers or the checkpoint change in a way that old files do not fit.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 /// Where it is said what the files beside it were made by and for.
 pub(crate) const ORIGIN_FILE: &str = "warren.json";
 

@@ -25,4 +25,4 @@ mod writer;
 pub use error::{IndexError, SearchError};
 pub use partition::{Options, PartitionIndex};
 pub use search::{SearchResult, SearchSpec};
-pub use writer::{Checkpoint, PartitionWriter};
+pub use writer::{Checkpoint, LastMessage, PartitionWriter};

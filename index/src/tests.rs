@@ -17,7 +17,7 @@ use warren_protocol::ports::Position;
 use warren_protocol::rpc::PartialHit;
 use warren_protocol::writer::WriterTable;
 
-use crate::{Checkpoint, Options, PartitionIndex, SearchError, SearchSpec};
+use crate::{Checkpoint, LastMessage, Options, PartitionIndex, SearchError, SearchSpec};
 
 fn definition(json: &str) -> IndexDefinition {
     IndexDefinition::from_json(json.as_bytes()).unwrap()
@@ -31,7 +31,8 @@ fn checkpoint(position: u64) -> Checkpoint {
     let mut writers = WriterTable::default();
     let header = Header { writer: WriterId::INTAKE, epoch: 3, kind: Kind::Open { continues: false, next: position } };
     writers.judge(&header, Position(position));
-    Checkpoint { position: Position(position), digest: 7, writers, log_bytes: position * 10 }
+    let last = Some(LastMessage { position: Position(position), digest: 7 });
+    Checkpoint { last, writers, log_bytes: position * 10, operations: position, lost: None }
 }
 
 /// An index of these documents, in one commit.

@@ -28,14 +28,27 @@ const STALLED: Duration = Duration::from_secs(300);
 /// Where in its log an index is; part of every commit, so that the two cannot part.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Checkpoint {
-    /// The last message whose operations are in the commit.
-    pub position: Position,
-    /// What tells that message from one of another log, see [`LogEntry::digest`](warren_protocol::ports::LogEntry::digest).
-    pub digest: u32,
+    /// The last message whose operations are in the commit; `None` if the index holds what another log said, and nothing
+    /// of its log yet.
+    pub last: Option<LastMessage>,
     /// How far each writer of the log is applied.
     pub writers: WriterTable,
-    /// The bytes of the log up to `position`, as far as they were counted.
+    /// The bytes of all messages up to there, since the index was created.
     pub log_bytes: u64,
+    /// The operations of all batches up to there, since the index was created.
+    pub operations: u64,
+    /// What the partition has lost for ever, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lost: Option<String>,
+}
+
+/// The last message that was read of a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastMessage {
+    /// Where it stands.
+    pub position: Position,
+    /// What tells it from a message of another log, see [`LogEntry::digest`](warren_protocol::ports::LogEntry::digest).
+    pub digest: u32,
 }
 
 /// The exclusive right to write a partition. All calls block: it lives on an indexing thread.

@@ -52,9 +52,11 @@ impl LogSpace {
                     _ = tick.tick() => {}
                     () = stop.requested() => return,
                 }
-                for (_, report) in roster.reports() {
-                    let partition = PartitionId { index: report.index, partition: report.partition };
-                    listener.announced(LogName::Partition(partition), report.log_bytes);
+                for worker in roster.workers() {
+                    for report in worker.partitions.iter() {
+                        let partition = PartitionId { index: report.index.clone(), partition: report.partition };
+                        listener.announced(LogName::Partition(partition), report.log_bytes);
+                    }
                 }
             }
         });

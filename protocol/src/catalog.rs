@@ -44,6 +44,9 @@ pub enum Event {
         /// Whether the first document created it, not a request for an index.
         #[serde(default)]
         automatic: bool,
+        /// The creation of the index, in a catalog that was lost, whose snapshots this one begins with.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        restored_from: Option<Uuid>,
     },
     /// The logs and queues of that generation exist.
     Ready {
@@ -54,6 +57,16 @@ pub enum Event {
     Delete {
         /// The index.
         index: IndexRef,
+    },
+    /// The logs, queues and snapshots of a deleted index are gone too.
+    Removed {
+        /// The index.
+        index: IndexRef,
+    },
+    /// Tells this catalog from every other one: the first such record counts. The marker of an object store carries it.
+    Identity {
+        /// The identity.
+        catalog: Uuid,
     },
     /// Takes a number that is larger than all before it: the record's position, the next epoch of a shared writer.
     Epoch {
@@ -125,12 +138,17 @@ pub struct Entry {
     pub ready: bool,
     /// Whether the first document created it.
     pub automatic: bool,
+    /// The creation whose snapshots this index begins with, see [`Event::Create`].
+    pub restored_from: Option<Uuid>,
 }
 
 /// All records up to a position, folded.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Catalog {
+    identity: Option<Uuid>,
     entries: BTreeMap<IndexName, Arc<Entry>>,
+    /// Deleted, and not known to be removed.
+    leftovers: BTreeMap<IndexRef, Arc<Entry>>,
 }
 
 /// What a record changed.
@@ -150,13 +168,19 @@ impl Catalog {
     /// Folds in the record at `position`. Every process does this alike, so all agree on who won a name.
     pub fn apply(&mut self, position: Position, record: &Record) -> Change {
         match &record.event {
-            Event::Create { name, definition, request, automatic } => {
+            Event::Create { name, definition, request, automatic, restored_from } => {
                 if self.entries.contains_key(name) || self.entries.len() >= MAX_INDEXES {
                     return Change::None;
                 }
                 let index = IndexRef { name: name.clone(), generation: Generation(position.0) };
-                let (definition, automatic) = (definition.clone(), *automatic);
-                let entry = Arc::new(Entry { index, definition, creation: *request, ready: false, automatic });
+                let entry = Arc::new(Entry {
+                    index,
+                    definition: definition.clone(),
+                    creation: *request,
+                    ready: false,
+                    automatic: *automatic,
+                    restored_from: *restored_from,
+                });
                 self.entries.insert(name.clone(), entry.clone());
                 Change::Reserved(entry)
             }
@@ -168,11 +192,33 @@ impl Catalog {
                 _ => Change::None,
             },
             Event::Delete { index } => match self.entries.get(&index.name) {
-                Some(entry) if entry.index == *index => self.entries.remove(&index.name).map_or(Change::None, Change::Deleted),
+                Some(entry) if entry.index == *index => {
+                    let Some(entry) = self.entries.remove(&index.name) else { return Change::None };
+                    self.leftovers.insert(index.clone(), entry.clone());
+                    Change::Deleted(entry)
+                }
                 _ => Change::None,
             },
+            Event::Removed { index } => {
+                self.leftovers.remove(index);
+                Change::None
+            }
+            Event::Identity { catalog } => {
+                self.identity.get_or_insert(*catalog);
+                Change::None
+            }
             Event::Epoch { .. } => Change::None,
         }
+    }
+
+    /// What tells this catalog from every other one; `None` before its first process has said it.
+    pub fn identity(&self) -> Option<Uuid> {
+        self.identity
+    }
+
+    /// The deleted indexes whose logs, queues and snapshots may still be there.
+    pub fn leftovers(&self) -> impl Iterator<Item = &Arc<Entry>> {
+        self.leftovers.values()
     }
 
     /// The index of that name, ready or not.
@@ -196,6 +242,7 @@ mod tests {
             definition: IndexDefinition::default(),
             request: Uuid::nil(),
             automatic: false,
+            restored_from: None,
         })
     }
 
@@ -224,6 +271,18 @@ mod tests {
         catalog.apply(Position(3), &create("a"));
         assert_eq!(catalog.apply(Position(4), &delete), Change::None, "a late delete is of the life before");
         assert_eq!(catalog.entries().count(), 1);
+        assert_eq!(catalog.leftovers().map(|entry| entry.index.clone()).collect::<Vec<_>>(), [index("a", 1)]);
+        catalog.apply(Position(5), &Record::new(Event::Removed { index: index("a", 1) }));
+        assert_eq!(catalog.leftovers().count(), 0);
+    }
+
+    #[test]
+    fn the_first_identity_counts() {
+        let mut catalog = Catalog::default();
+        for number in [7, 8] {
+            catalog.apply(Position(number), &Record::new(Event::Identity { catalog: Uuid::from_u128(number.into()) }));
+        }
+        assert_eq!(catalog.identity(), Some(Uuid::from_u128(7)));
     }
 
     #[test]

@@ -132,7 +132,7 @@ impl IndexDefinition {
     /// The most fields with a fixed type.
     pub const MAX_FIELDS: usize = 1000;
     /// The smallest log: below it, one batch could be half of the log.
-    pub const MIN_LOG_BYTES: u64 = 100_000_000;
+    pub const MIN_LOG_BYTES: u64 = 64 << 20;
 
     /// Reads a definition from JSON and checks it; the problem names the field and the rule.
     pub fn from_json(json: &[u8]) -> Result<Self, Problem> {

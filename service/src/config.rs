@@ -2,7 +2,6 @@
 
 mod load;
 mod secret;
-mod share;
 
 use std::net::SocketAddr;
 use std::num::{NonZeroU16, NonZeroU32, NonZeroU64};
@@ -12,7 +11,6 @@ use serde::{Deserialize, Serialize};
 
 pub use load::ConfigError;
 pub use secret::Secret;
-pub use share::Share;
 
 /// The settings in force.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -24,6 +22,8 @@ pub struct Config {
     pub stop_timeout_ms: NonZeroU64,
     /// Which broker, and how to reach it.
     pub broker: warren_broker::Settings,
+    /// The object store, for snapshots.
+    pub store: warren_snapshot::Settings,
     /// The HTTP server.
     pub http: HttpConfig,
     /// Who may use the HTTP interface.
@@ -109,8 +109,6 @@ pub struct ProducerConfig {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct WorkerConfig {
-    /// Which partitions this worker takes.
-    pub share: Share,
     /// The memory for indexing, of all partitions together, in bytes.
     pub memory_bytes: NonZeroU64,
     /// How long written documents may wait until a search sees them, in milliseconds, when there is no load.
@@ -208,6 +206,7 @@ impl Default for Config {
             data_dir: PathBuf::from("warren-data"),
             stop_timeout_ms: n64(10_000),
             broker: warren_broker::Settings::default(),
+            store: warren_snapshot::Settings::default(),
             http: HttpConfig::default(),
             auth: AuthConfig::default(),
             indexes: IndexesConfig::default(),
@@ -259,7 +258,6 @@ impl Default for ProducerConfig {
 impl Default for WorkerConfig {
     fn default() -> Self {
         Self {
-            share: Share::default(),
             memory_bytes: n64(256 << 20),
             refresh_interval_ms: n64(100),
             search_threads: None,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use futures_util::StreamExt;
-use warren_protocol::announcement::{Announcement, PartitionReport, ReplicaState};
+use warren_protocol::announcement::{Announcement, PartitionReport, ReplicaState, WorkerAnnouncement};
 use warren_protocol::ports::{Position, WorkerId};
 use warren_tests::eventually;
 
@@ -22,13 +22,22 @@ fn announcement(worker: &str) -> Announcement {
     let report = PartitionReport {
         index: partition.index,
         partition: partition.partition,
+        replica: 1,
+        held: true,
         state: ReplicaState::Serving,
         position: Some(Position(41)),
         documents: 7,
         log_bytes: 1234,
+        operations: 8,
+        segments: 2,
+        bytes: 4321,
+        snapshot: None,
+        lost: None,
         error: None,
     };
-    Announcement { worker: WorkerId(worker.into()), leaving: false, partitions: vec![report] }
+    let (worker, store) = (WorkerId(worker.into()), None);
+    let partitions = vec![report];
+    Announcement::Worker(WorkerAnnouncement { worker, leaving: false, stopping: false, cpu_percent: 3, store, partitions })
 }
 
 async fn every_watcher_hears_every_process(world: &World) -> Result<()> {

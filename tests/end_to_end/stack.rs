@@ -28,8 +28,8 @@ async fn every_document_is_found_and_answers_equal_those_of_other_layouts() -> R
     let mut deployment = Deployment::new().await?;
     let producer = deployment.serve("producer", &[]).await?;
     let query = deployment.serve("query-service", &[]).await?;
-    let mut first = deployment.start("worker", &[("WARREN__WORKER__SHARE", "1/2")])?;
-    let _second = deployment.start("worker", &[("WARREN__WORKER__SHARE", "2/2")])?;
+    let mut first = deployment.start("worker", &[])?;
+    let _second = deployment.start("worker", &[])?;
     query.create(INDEX, &sample::definition(4)?).await?;
     let file = sample::file();
     let file = file.to_str().context("the file's name is text")?;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use warren_protocol::announcement::{Announcement, INTERVAL_MS};
+use warren_protocol::announcement::{Announcement, INTERVAL_MS, WorkerAnnouncement};
 
 use crate::Shared;
 
@@ -20,7 +20,14 @@ pub(crate) async fn run(shared: Arc<Shared>) {
             () = shared.stop.requested() => true,
         };
         let partitions = if leaving { Vec::new() } else { shared.holdings.reports() };
-        let announcement = Announcement { worker: shared.id.clone(), leaving, partitions };
+        let announcement = Announcement::Worker(WorkerAnnouncement {
+            worker: shared.id.clone(),
+            leaving,
+            stopping: leaving,
+            cpu_percent: 0,
+            store: None,
+            partitions,
+        });
         let announced = tokio::select! {
             announced = shared.ports.bulletin.announce(&announcement) => announced,
             () = shared.stop.requested(), if !leaving => continue,

@@ -58,8 +58,7 @@ impl Assignment {
         for entry in entries {
             for partition in 0..entry.definition.partitions.get() {
                 let partition = PartitionId { index: entry.index.clone(), partition };
-                let mine = self.shared.config.share.takes(partition.partition);
-                if !mine || self.held.contains_key(&partition) || self.shared.stop.is_requested() {
+                if self.held.contains_key(&partition) || self.shared.stop.is_requested() {
                     continue;
                 }
                 if let Some(slot) = self.claim(&partition, entry.definition.replicas.get()).await {

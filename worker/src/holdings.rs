@@ -25,10 +25,17 @@ impl Holdings {
         let report = PartitionReport {
             index: partition.index.clone(),
             partition: partition.partition,
+            replica: 0,
+            held: true,
             state: ReplicaState::CatchingUp,
             position: None,
             documents: 0,
             log_bytes: 0,
+            operations: 0,
+            segments: 0,
+            bytes: 0,
+            snapshot: None,
+            lost: None,
             error: None,
         };
         let holding = Arc::new(Holding { index: Mutex::new(None), report: Mutex::new(report) });

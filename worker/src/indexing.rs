@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use warren_index::{Checkpoint, IndexError, PartitionIndex, PartitionWriter};
+use warren_index::{Checkpoint, IndexError, LastMessage, PartitionIndex, PartitionWriter};
 use warren_protocol::batch::{BatchError, Kind, Operations};
 use warren_protocol::ports::{FollowFrom, LogEntry, Message, Position};
 use warren_protocol::writer::{Verdict, WriterTable};
@@ -73,7 +73,9 @@ impl Indexer {
     pub(crate) fn new(index: PartitionIndex, checkpoint: Option<Checkpoint>, name: IndexName) -> Result<Self, IndexError> {
         let writer = index.writer()?;
         let (writers, last, log_bytes) = match checkpoint {
-            Some(checkpoint) => (checkpoint.writers, Some((checkpoint.position, checkpoint.digest)), checkpoint.log_bytes),
+            Some(checkpoint) => {
+                (checkpoint.writers, checkpoint.last.map(|last| (last.position, last.digest)), checkpoint.log_bytes)
+            }
             None => (WriterTable::default(), None, 0),
         };
         Ok(Self { index, writer, writers, last, log_bytes, name: Arc::new(name) })
@@ -174,7 +176,8 @@ impl Indexer {
     pub(crate) fn commit(&mut self) -> Result<Committed, IndexError> {
         if let Some((position, digest)) = self.last {
             let (writers, log_bytes) = (self.writers.clone(), self.log_bytes);
-            self.writer.commit(&Checkpoint { position, digest, writers, log_bytes })?;
+            let last = Some(LastMessage { position, digest });
+            self.writer.commit(&Checkpoint { last, writers, log_bytes, operations: 0, lost: None })?;
         }
         Ok(self.committed())
     }

@@ -61,7 +61,7 @@ impl Worker {
             stop: stop.clone(),
             config: worker,
         });
-        tracing::info!(worker = %shared.id, share = %shared.config.share, search_threads = threads, "the worker starts");
+        tracing::info!(worker = %shared.id, search_threads = threads, "the worker starts");
         let mut tasks = JoinSet::new();
         tasks.spawn(work(shared));
         Ok(Self { tasks })

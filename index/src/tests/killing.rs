@@ -18,7 +18,7 @@ fn child() {
     let Some(folder) = std::env::var_os(FOLDER) else { return };
     let (index, found) = open(Path::new(&folder), &definition("{}"));
     let mut writer = index.writer().unwrap();
-    let mut commits = found.map_or(0, |checkpoint| checkpoint.position.0);
+    let mut commits = found.map_or(0, |checkpoint| checkpoint.operations);
     loop {
         for number in 0..DOCUMENTS_PER_COMMIT {
             let id = commits * DOCUMENTS_PER_COMMIT + number;
@@ -54,7 +54,7 @@ fn a_killed_writer_leaves_exactly_what_its_checkpoint_says() {
         let said: u64 = said.trim_start_matches("committed ").parse().unwrap();
 
         let (index, found) = open(directory.path(), &definition("{}"));
-        let position = found.expect("an index that was committed opens").position.0;
+        let position = found.expect("an index that was committed opens").operations;
         assert!(position >= said && position > last, "round {round}: {position} after {said}");
         last = position;
         assert_eq!(index.documents(), position * DOCUMENTS_PER_COMMIT + 5, "round {round}");

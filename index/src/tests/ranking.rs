@@ -180,7 +180,7 @@ fn many_small_commits_and_merges_answer_like_one_large_commit() {
     assert_eq!(answers(&many, 5), expected);
     drop(many);
     let (reopened, found) = open(directory.path(), &definition);
-    assert_eq!(found.unwrap().position.0, 4000_u64.div_ceil(23));
+    assert_eq!(found.unwrap().operations, 4000_u64.div_ceil(23));
     assert_eq!(answers(&reopened, 5), expected);
     assert!(expected.iter().all(|(_, hits)| hits.iter().all(|(score, _)| *score == round_score(*score))));
 }

@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use warren_protocol::PartitionId;
 use warren_protocol::announcement::{PartitionReport, ReplicaState};
 use warren_protocol::catalog::Entry;
-use warren_protocol::ports::WorkerId;
+use warren_service::roster::WorkerView;
 
 use crate::QueryService;
 
@@ -70,21 +70,20 @@ type Replicas = HashMap<PartitionId, Vec<ReplicaStatus>>;
 /// What the workers that are alive said last; they say it every second.
 #[utoipa::path(get, path = "/status", responses((status = 200, body = Status)), tag = "operation")]
 pub(super) async fn status(State(service): State<QueryService>) -> Json<Status> {
-    Json(assemble(&service.shared.catalog.list(), service.shared.roster.reports()))
+    Json(assemble(&service.shared.catalog.list(), &service.shared.roster.workers()))
 }
 
-fn assemble(indexes: &[Arc<Entry>], reports: Vec<(WorkerId, PartitionReport)>) -> Status {
-    let mut workers: Vec<_> = reports.iter().map(|(worker, _)| worker).collect();
-    workers.dedup();
-    let workers = workers.len();
+fn assemble(indexes: &[Arc<Entry>], workers: &[WorkerView]) -> Status {
     let mut replicas = Replicas::new();
-    for (worker, report) in reports {
-        let PartitionReport { index, partition, state, position, documents, log_bytes, error } = report;
-        let position = position.map(|position| position.to_string());
-        let replica = ReplicaStatus { worker: worker.0, state, position, documents, log_bytes, error };
-        replicas.entry(PartitionId { index, partition }).or_default().push(replica);
+    for worker in workers {
+        for report in worker.partitions.iter().cloned() {
+            let PartitionReport { index, partition, state, position, documents, log_bytes, error, .. } = report;
+            let position = position.map(|position| position.to_string());
+            let replica = ReplicaStatus { worker: worker.id.0.clone(), state, position, documents, log_bytes, error };
+            replicas.entry(PartitionId { index, partition }).or_default().push(replica);
+        }
     }
-    Status { workers, indexes: indexes.iter().map(|entry| index_status(entry, &mut replicas)).collect() }
+    Status { workers: workers.len(), indexes: indexes.iter().map(|entry| index_status(entry, &mut replicas)).collect() }
 }
 
 fn index_status(entry: &Entry, replicas: &mut Replicas) -> IndexStatus {
@@ -106,22 +105,49 @@ fn index_status(entry: &Entry, replicas: &mut Replicas) -> IndexStatus {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use warren_protocol::ports::Position;
+    use std::time::Instant;
+    use warren_protocol::ports::{Position, WorkerId};
     use warren_protocol::{Generation, IndexDefinition, IndexName, IndexRef};
 
     #[test]
     fn replicas_stand_at_their_partition_and_count_once() {
         let index = IndexRef { name: IndexName::new("a").unwrap(), generation: Generation(1) };
         let definition = IndexDefinition { partitions: std::num::NonZeroU32::new(3).unwrap(), ..IndexDefinition::default() };
-        let entry = Entry { index: index.clone(), definition, creation: uuid::Uuid::nil(), ready: true, automatic: false };
-        let report = |worker: &str, generation, partition, documents| {
-            let index = IndexRef { generation: Generation(generation), ..index.clone() };
-            let (state, position) = (ReplicaState::Serving, Some(Position(7)));
-            let report = PartitionReport { index, partition, state, position, documents, log_bytes: 9, error: None };
-            (WorkerId(worker.to_owned()), report)
+        let entry = Entry {
+            index: index.clone(),
+            definition,
+            creation: uuid::Uuid::nil(),
+            ready: true,
+            automatic: false,
+            restored_from: None,
         };
-        let reports = vec![report("w1", 1, 0, 5), report("w1", 1, 1, 10), report("w2", 1, 0, 6), report("w2", 9, 1, 99)];
-        let status = serde_json::to_value(assemble(&[Arc::new(entry)], reports)).unwrap();
+        let report = |generation, partition, documents| PartitionReport {
+            index: IndexRef { generation: Generation(generation), ..index.clone() },
+            partition,
+            replica: 0,
+            held: true,
+            state: ReplicaState::Serving,
+            position: Some(Position(7)),
+            documents,
+            log_bytes: 9,
+            operations: documents,
+            segments: 1,
+            bytes: 1,
+            snapshot: None,
+            lost: None,
+            error: None,
+        };
+        let worker = |name: &str, partitions| WorkerView {
+            id: WorkerId(name.to_owned()),
+            stopping: false,
+            cpu_percent: 0,
+            store: None,
+            heard: Instant::now(),
+            partitions: Arc::new(partitions),
+        };
+        let workers =
+            [worker("w1", vec![report(1, 0, 5), report(1, 1, 10)]), worker("w2", vec![report(1, 0, 6), report(9, 1, 99)])];
+        let status = serde_json::to_value(assemble(&[Arc::new(entry)], &workers)).unwrap();
         assert_eq!((&status["workers"], &status["indexes"][0]["documents"]), (&2.into(), &16.into()));
         let partitions = &status["indexes"][0]["partitions"];
         let counts: Vec<_> = (0..3).map(|p| partitions[p]["replicas"].as_array().unwrap().len()).collect();

@@ -117,7 +117,7 @@ impl CatalogHandle {
                 }
                 None => {
                     let (name, definition) = (name.clone(), definition.clone());
-                    let create = |request| Event::Create { name, definition, request, automatic };
+                    let create = |request| Event::Create { name, definition, request, automatic, restored_from: None };
                     own = Some(self.append_own(create).await?.0);
                 }
             }

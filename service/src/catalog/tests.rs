@@ -87,7 +87,13 @@ async fn whoever_finds_a_name_reserved_by_the_dead_completes_the_index() {
     let folder = tempfile::tempdir().unwrap();
     let broker = broker(&folder).await;
     let catalog = started(&broker).await;
-    let event = Event::Create { name: name("a"), definition: definition(2), request: uuid::Uuid::new_v4(), automatic: false };
+    let event = Event::Create {
+        name: name("a"),
+        definition: definition(2),
+        request: uuid::Uuid::new_v4(),
+        automatic: false,
+        restored_from: None,
+    };
     let record = Record::new(event).encode().unwrap();
     broker.ports.log.append(&LogName::Catalog, record).await.unwrap().await.unwrap();
     let mut changes = catalog.watch();

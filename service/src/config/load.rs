@@ -12,7 +12,7 @@ use super::Config;
 /// Variables that start with it are settings; two more underscores stand for each dot.
 const PREFIX: &str = "WARREN__";
 /// The settings whose values no error shows.
-const SECRETS: [&str; 3] = ["auth.keys", "broker.url", "client.key"];
+const SECRETS: [&str; 4] = ["auth.keys", "broker.url", "client.key", "store.options"];
 /// The settings that are lists; in a variable or a flag, commas part their values.
 const LISTS: [&str; 2] = ["auth.keys", "http.hosts"];
 
@@ -47,6 +47,7 @@ impl Config {
     pub fn to_toml(&self) -> Result<String, toml::ser::Error> {
         let mut shown = self.clone();
         shown.broker.url = self.broker.redacted_url();
+        shown.store = self.store.redacted();
         toml::to_string_pretty(&shown)
     }
 }
