@@ -152,13 +152,13 @@ mod tests {
 
     #[test]
     fn flags_win_over_the_environment_and_that_over_the_file() {
-        let file = "data_dir = \"file\"\n[http]\nmax_requests = 1\nlisten = \"127.0.0.1:1\"\n[worker]\nshare = \"1/2\"\n";
+        let file = "data_dir = \"file\"\n[http]\nmax_requests = 1\nlisten = \"127.0.0.1:1\"\n[store]\noptions = { aws_region = \"mars\" }\n";
         let environment = [("WARREN__DATA_DIR", "env"), ("WARREN__HTTP__MAX_REQUESTS", "2"), ("WARREN_HTTP__INSECURE", "what")];
         let config = from(file, &environment, &[("data_dir", "flag")]).unwrap();
         assert_eq!(config.data_dir.to_str(), Some("flag"));
         assert_eq!(config.http.max_requests.get(), 2);
         assert_eq!(config.http.listen, Some("127.0.0.1:1".parse().unwrap()));
-        assert_eq!(config.worker.share, "1/2".parse().unwrap());
+        assert_eq!(config.store.options["aws_region"], "mars");
         assert!(!config.http.insecure, "a name without the double underscore is not read");
     }
 
@@ -179,10 +179,10 @@ mod tests {
             ("[http]\nlistn = \"x\"", None, None, ["warren.toml", "http", "listn", "listen"]),
             ("colour = 1", None, None, ["warren.toml", "colour", "unknown", "data_dir"]),
             ("[http", None, None, ["warren.toml", "", "", ""]),
-            ("", Some(("WARREN__WORKER__SHAR", "1/1")), None, ["WARREN__WORKER__SHAR", "worker", "unknown", "share"]),
+            ("", Some(("WARREN__STORE__KEP", "1")), None, ["WARREN__STORE__KEP", "store", "unknown", "keep"]),
             ("", Some(("WARREN__LOG__FORMAT", "xml")), None, ["WARREN__LOG__FORMAT", "log.format", "xml", "json"]),
             ("", Some(("WARREN__HTTP", "x")), None, ["WARREN__HTTP", "http", "", ""]),
-            ("", Some(("WARREN__WORKER__SHARE", "3/2")), None, ["WARREN__WORKER__SHARE", "worker.share", "3/2", "k/n"]),
+            ("", Some(("WARREN__STORE__KEEP", "0")), None, ["WARREN__STORE__KEEP", "store.keep", "0", "nonzero"]),
             ("", None, Some(("http.listen", "here")), ["http.listen", "flag", "here", ""]),
             ("", None, Some(("http.max_requests", "0")), ["http.max_requests", "flag", "0", "nonzero"]),
         ] {
