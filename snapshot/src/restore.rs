@@ -6,7 +6,7 @@ use std::ops::{Bound, RangeBounds};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::{FutureExt, StreamExt, TryStreamExt, stream};
 use sha2::{Digest, Sha256};
 
 use crate::error::StoreError;
@@ -67,7 +67,8 @@ impl PartitionStore {
         blocking(half.clone(), |half| remove(half).and_then(|()| fs::create_dir_all(half)))
             .await
             .map_err(StoreError::local(&half))?;
-        let downloads = manifest.files.iter().map(|file| self.download(file, half.join(&file.name)));
+        // Boxed: the compiler cannot tell that futures from a closure over references may change threads.
+        let downloads: Vec<_> = manifest.files.iter().map(|file| self.download(file, half.join(&file.name)).boxed()).collect();
         let downloaded = stream::iter(downloads).buffer_unordered(FILES_AT_ONCE).try_collect::<()>().await;
         let into = into.to_owned();
         let whole = downloaded.is_ok();

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::{FutureExt, StreamExt, TryStreamExt, stream};
 use tracing::warn;
 use warren_protocol::IndexDefinition;
 use warren_protocol::ports::Position;
@@ -93,7 +93,8 @@ impl PartitionStore {
                 new.push(file);
             }
         }
-        let uploads = new.into_iter().map(|file| self.upload(folder, file));
+        // Boxed: the compiler cannot tell that futures from a closure over references may change threads.
+        let uploads: Vec<_> = new.into_iter().map(|file| self.upload(folder, file).boxed()).collect();
         stream::iter(uploads).buffer_unordered(FILES_AT_ONCE).try_collect::<()>().await?;
         Ok(Saved { manifest: self.publish(manifest).await?, uploaded_bytes, reused_bytes })
     }

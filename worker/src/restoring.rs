@@ -4,6 +4,7 @@
 use std::ops::Bound;
 use std::path::Path;
 
+use futures_util::FutureExt;
 use tokio::time::Instant;
 use warren_index::{Checkpoint, IndexError, Options, PartitionIndex};
 use warren_snapshot::{Manifest, Restored, StoreError};
@@ -68,7 +69,7 @@ async fn restore(replica: &Replica, local_bytes: u64) -> Result<Option<(Partitio
         let store = snapshots.of(&replica.partition, creation).map_err(ReplicaError::Store)?;
         let mut newest = Bound::Unbounded;
         while let Some(Restored { manifest }) =
-            store.restore_newest(&folder, (Bound::Excluded(local_bytes), newest)).await.map_err(store_error)?
+            store.restore_newest(&folder, (Bound::Excluded(local_bytes), newest)).boxed().await.map_err(store_error)?
         {
             adopt(replica, &folder, &manifest, creation == replica.entry.creation).await?;
             let (index, checkpoint) = open_local(replica).await?;

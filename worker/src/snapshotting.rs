@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tokio::time::Instant;
 use warren_protocol::announcement::{ReplicaState, SnapshotReport};
 use warren_snapshot::{Hashes, Head, Manifest, PartitionStore, StoreError};
@@ -141,7 +142,7 @@ impl Snapshotter<'_> {
             documents: frozen.documents,
             meta: frozen.meta,
         };
-        let saved = store.save(head, &frozen.folder, &frozen.files, previous.as_ref(), &mut self.hashes).await;
+        let saved = store.save(head, &frozen.folder, &frozen.files, previous.as_ref(), &mut self.hashes).boxed().await;
         let folder = frozen.folder.clone();
         // What cannot be removed now is replaced by the next one.
         let _ = blocking(move || std::fs::remove_dir_all(folder)).await;
@@ -158,7 +159,7 @@ impl Snapshotter<'_> {
         );
         shared.news.notify_one();
         let settings = &shared.snapshots.settings;
-        store.collect(settings.keep, Duration::from_millis(settings.grace_ms.get())).await?;
+        store.collect(settings.keep, Duration::from_millis(settings.grace_ms.get())).boxed().await?;
         Ok(())
     }
 
