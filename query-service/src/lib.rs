@@ -50,17 +50,13 @@ impl QueryService {
 
     /// The index of that name, or the problem that says why there is none.
     fn index(&self, name: &str) -> Result<Arc<Entry>, Problem> {
-        let name = index_name(name)?;
+        let name = IndexName::new(name)?;
         let catalog = &self.shared.catalog;
         catalog.get(&name).ok_or_else(|| match catalog.is_ready() {
             true => unknown_index(&name),
             false => Problem::new(Code::Unavailable, "the catalog of indexes is not read yet: try again"),
         })
     }
-}
-
-fn index_name(name: &str) -> Result<IndexName, Problem> {
-    IndexName::new(name).map_err(|error| Problem::new(Code::InvalidIndexName, error.to_string()).with_field("index"))
 }
 
 fn unknown_index(name: &IndexName) -> Problem {
