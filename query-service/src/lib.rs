@@ -1,10 +1,12 @@
 //! Searches over HTTP: each is fanned out to the partitions of its index over queues, and the answers are merged.
 //!
-//! [`routes`] is the edge. Behind it, [`search`] takes a search from its arrival to its answer: [`fan_out`] asks the
-//! partitions, [`merge`] puts their answers together.
+//! [`routes`] is the edge. Behind it, [`search`] takes a search from its arrival to its answer: [`fan_out`] asks all
+//! partitions, [`ask`] gets the answer of one at the [`pace`] of the others, [`merge`] puts the answers together.
 
+mod ask;
 mod fan_out;
 mod merge;
+mod pace;
 mod routes;
 mod search;
 #[cfg(test)]
@@ -23,6 +25,8 @@ use warren_protocol::{IndexName, Problem};
 use warren_service::config::Config;
 use warren_service::{CatalogHandle, Roster, Stop, http};
 
+use fan_out::FanOut;
+
 /// Where the query service listens unless told otherwise.
 pub const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 
@@ -36,6 +40,7 @@ struct Shared {
     ports: Ports,
     catalog: CatalogHandle,
     roster: Roster,
+    fan_out: FanOut,
     searches: Semaphore,
     max_searches: u32,
 }
@@ -45,7 +50,8 @@ impl QueryService {
     pub fn new(config: &Config, ports: &Ports, catalog: CatalogHandle, roster: Roster) -> Self {
         let max_searches = config.query.max_concurrent.get();
         let searches = Semaphore::new(max_searches as usize);
-        Self { shared: Arc::new(Shared { ports: ports.clone(), catalog, roster, searches, max_searches }) }
+        let fan_out = FanOut::new(ports.rpc.clone(), roster.clone());
+        Self { shared: Arc::new(Shared { ports: ports.clone(), catalog, roster, fan_out, searches, max_searches }) }
     }
 
     /// The index of that name, or the problem that says why there is none.
