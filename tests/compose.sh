@@ -186,8 +186,8 @@ def search():
             answer = json.load(response)
     except urllib.error.HTTPError as error:
         return f"{error.code}: {error.read().decode()}"
-    except OSError as error:
-        return str(error)
+    except Exception as error:  # a broken connection, in any of its ways
+        return repr(error)
     partitions, found = answer["partitions"], answer["total"]["value"]
     good = partitions["answered"] == partitions["total"] == 8 and found == DOCUMENTS
     return None if good else json.dumps({"found": found, "partitions": partitions})
@@ -259,7 +259,7 @@ none_failed() {
 }
 
 stop_searching() {
-    kill "$searcher" || true
+    kill "$searcher" || { echo 'the searches had ended by themselves' && exit 1; }
     wait "$searcher" || true
     searcher=''
 }
