@@ -374,7 +374,7 @@ impl Run<'_> {
         if changed && state == ReplicaState::Serving {
             let milliseconds = target.began.elapsed().as_millis() as u64;
             let Committed { position, documents, .. } = committed;
-            tracing::info!(%partition, ?position, documents, milliseconds, "the partition is searchable here");
+            tracing::info!(%partition, position = position.map(|position| position.0), documents, milliseconds, "the partition is searchable here");
             self.caught_up.cancel();
         }
         if changed {
