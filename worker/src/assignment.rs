@@ -239,7 +239,6 @@ impl Assignment {
         let life = Replica {
             shared: self.shared.clone(),
             partition: partition.clone(),
-            number: replica,
             entry,
             holding: holding.clone(),
             released: released.clone(),

@@ -41,17 +41,13 @@ pub(crate) fn plan(me: &WorkerId, members: &[Member], partitions: &[(PartitionId
     let mut plan = Plan::default();
     let Some(my_place) = board.members.iter().position(|member| member.id == me) else { return plan };
     for slot in free_slots(members, partitions) {
-        match board.least_loaded_without(&slot.partition) {
-            Some(place) => {
-                board.take(place, &slot.partition);
-                if place == my_place {
-                    plan.claim.push(slot);
-                } else if !members[board.members[my_place].index].replicas.contains_key(&slot.partition) {
-                    plan.stand_by.push(slot);
-                }
-            }
-            // More replicas than workers: it waits for another worker.
-            None => {}
+        // More replicas than workers: it waits for another worker.
+        let Some(place) = board.least_loaded_without(&slot.partition) else { continue };
+        board.take(place, &slot.partition);
+        if place == my_place {
+            plan.claim.push(slot);
+        } else if !members[board.members[my_place].index].replicas.contains_key(&slot.partition) {
+            plan.stand_by.push(slot);
         }
     }
     while let Some((from, partition)) = board.next_move() {

@@ -80,7 +80,8 @@ impl Holding {
     /// The state.
     pub(crate) fn report(&self) -> PartitionReport {
         let mut report = self.locked().clone();
-        if let Some(size) = self.index().map(|index| index.size()) {
+        // A size that cannot be read now is no news.
+        if let Some(Ok(size)) = self.index().map(|index| index.size()) {
             (report.segments, report.bytes) = (size.segments, size.bytes);
         }
         report

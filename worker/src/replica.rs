@@ -69,8 +69,6 @@ impl From<IndexError> for ReplicaError {
 pub(crate) struct Replica {
     pub shared: Arc<Shared>,
     pub partition: PartitionId,
-    /// Which replica of the partition, from 0.
-    pub number: u32,
     pub entry: Arc<Entry>,
     pub holding: Arc<Holding>,
     /// Cancelled when the replica is to end.

@@ -1,10 +1,13 @@
 //! Where a replica begins: with the local copy; without one, with the newest snapshot that is whole; without any, with
 //! the log alone.
 
+use std::ops::Bound;
 use std::path::Path;
 
+use futures_util::FutureExt;
+use tokio::time::Instant;
 use warren_index::{Checkpoint, IndexError, Options, PartitionIndex};
-use warren_snapshot::{Manifest, StoreError};
+use warren_snapshot::{Manifest, Restored, StoreError};
 
 use crate::replica::{Replica, ReplicaError, blocking};
 use crate::snapshots::sources;
@@ -59,28 +62,31 @@ async fn open_local(replica: &Replica) -> Result<(PartitionIndex, Option<Checkpo
 /// Puts the newest whole snapshot that holds more than `local_bytes` of the log in the place of the local copy.
 async fn restore(replica: &Replica, local_bytes: u64) -> Result<Option<(PartitionIndex, Option<Checkpoint>)>, ReplicaError> {
     let snapshots = &replica.shared.snapshots;
-    let _turn = snapshots.restoring.clone().acquire_owned().await;
-    let began = std::time::Instant::now();
+    // The semaphore is never closed.
+    let _turn = snapshots.restoring.acquire().await;
+    let (began, folder) = (Instant::now(), replica.folder());
     for creation in sources(&replica.entry) {
         let store = snapshots.of(&replica.partition, creation).map_err(ReplicaError::Store)?;
-        let Some(newest) = store.newest().await.map_err(store_error)? else { continue };
-        if newest.log_bytes <= local_bytes {
-            return Ok(None);
+        let mut newest = Bound::Unbounded;
+        while let Some(Restored { manifest }) =
+            store.restore_newest(&folder, (Bound::Excluded(local_bytes), newest)).boxed().await.map_err(store_error)?
+        {
+            adopt(replica, &folder, &manifest, creation == replica.entry.creation).await?;
+            let (index, checkpoint) = open_local(replica).await?;
+            if checkpoint.is_some() {
+                tracing::info!(
+                    partition = %replica.partition,
+                    position = manifest.position.map(|position| position.0),
+                    documents = manifest.documents,
+                    bytes = manifest.bytes(),
+                    milliseconds = began.elapsed().as_millis() as u64,
+                    "restored a snapshot"
+                );
+                return Ok(Some((index, checkpoint)));
+            }
+            tracing::warn!(partition = %replica.partition, snapshot = %manifest.name(), "a snapshot is no index, trying an older one");
+            newest = Bound::Excluded(manifest.log_bytes);
         }
-        let folder = replica.folder();
-        let Some(restored) = store.restore_newest(&folder).await.map_err(store_error)? else { continue };
-        let own = creation == replica.entry.creation;
-        adopt(replica, &folder, &restored, own).await?;
-        let (index, checkpoint) = open_local(replica).await?;
-        tracing::info!(
-            partition = %replica.partition,
-            position = restored.position,
-            documents = restored.documents,
-            bytes = restored.bytes(),
-            milliseconds = began.elapsed().as_millis() as u64,
-            "restored a snapshot"
-        );
-        return Ok(Some((index, checkpoint)));
     }
     Ok(None)
 }
@@ -92,7 +98,12 @@ async fn adopt(replica: &Replica, folder: &Path, restored: &Manifest, own: bool)
         (!own).then(|| Checkpoint { log_bytes: restored.log_bytes, operations: restored.operations, ..Checkpoint::default() });
     let (folder, meta, entry) = (folder.to_owned(), restored.meta.clone(), replica.entry.clone());
     let adopted = move || PartitionIndex::adopt(&folder, &entry.definition, &meta, checkpoint.as_ref());
-    Ok(blocking(adopted).await?.map_err(|error: IndexError| error)?)
+    match blocking(adopted).await? {
+        // Nothing was adopted, and the next opening finds no index there.
+        Err(IndexError::Snapshot(reason)) => tracing::warn!(partition = %replica.partition, reason, "a snapshot cannot be used"),
+        adopted => adopted?,
+    }
+    Ok(())
 }
 
 fn store_error(error: StoreError) -> ReplicaError {

@@ -1,6 +1,5 @@
 //! The object store of this worker: claimed for its catalog first, in the background if it cannot be reached at the start.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Semaphore, watch};
@@ -34,7 +33,7 @@ pub(crate) struct Snapshots {
     /// Held while a snapshot is taken.
     pub taking: Semaphore,
     /// Held while a snapshot is restored.
-    pub restoring: Arc<Semaphore>,
+    pub restoring: Semaphore,
 }
 
 /// Whether the store's marker names this catalog.
@@ -47,7 +46,7 @@ enum Claim {
 impl Snapshots {
     pub(crate) fn new(store: Store, settings: Settings) -> Self {
         let state = watch::Sender::new(Claim::Unknown("the object store has not answered yet".to_owned()));
-        let (taking, restoring) = (Semaphore::new(AT_A_TIME), Arc::new(Semaphore::new(AT_A_TIME)));
+        let (taking, restoring) = (Semaphore::new(AT_A_TIME), Semaphore::new(AT_A_TIME));
         Self { store, settings, state, taking, restoring }
     }
 

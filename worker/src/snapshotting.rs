@@ -4,9 +4,9 @@
 
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tokio::time::Instant;
 use warren_protocol::announcement::{ReplicaState, SnapshotReport};
-use warren_protocol::ports::Position;
 use warren_snapshot::{Hashes, Head, Manifest, PartitionStore, StoreError};
 
 use crate::replica::{Replica, blocking};
@@ -135,13 +135,14 @@ impl Snapshotter<'_> {
         let Some(last) = frozen.checkpoint.last else { return Ok(()) };
         let head = Head {
             definition: entry.definition.clone(),
-            position: Some(last.position.0),
-            digest: last.digest,
+            position: Some(last.position),
+            digest: Some(last.digest),
             log_bytes: frozen.checkpoint.log_bytes,
             operations: frozen.checkpoint.operations,
             documents: frozen.documents,
+            meta: frozen.meta,
         };
-        let saved = store.save(head, &frozen.folder, &frozen.files, &frozen.meta, previous.as_ref(), &mut self.hashes).await;
+        let saved = store.save(head, &frozen.folder, &frozen.files, previous.as_ref(), &mut self.hashes).boxed().await;
         let folder = frozen.folder.clone();
         // What cannot be removed now is replaced by the next one.
         let _ = blocking(move || std::fs::remove_dir_all(folder)).await;
@@ -158,7 +159,7 @@ impl Snapshotter<'_> {
         );
         shared.news.notify_one();
         let settings = &shared.snapshots.settings;
-        store.collect(settings.keep, Duration::from_millis(settings.grace_ms.get())).await?;
+        store.collect(settings.keep, Duration::from_millis(settings.grace_ms.get())).boxed().await?;
         Ok(())
     }
 
@@ -169,8 +170,7 @@ impl Snapshotter<'_> {
 
     fn note(&self, newest: Option<&Manifest>) {
         let found = newest.and_then(|manifest| {
-            let position = Position(manifest.position?);
-            Some(SnapshotReport { position, log_bytes: manifest.log_bytes, taken_ms: manifest.taken_ms })
+            Some(SnapshotReport { position: manifest.position?, log_bytes: manifest.log_bytes, taken_ms: manifest.taken_ms })
         });
         self.replica.holding.update(|report| report.snapshot = newer(report.snapshot, found));
     }
