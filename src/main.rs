@@ -4,6 +4,7 @@ mod client;
 mod dead_letters;
 mod index;
 mod publish;
+mod restore;
 mod sample;
 mod search;
 mod status;
@@ -49,6 +50,8 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Rebuild the indexes from their snapshots, on a broker that has none
+    Restore(restore::RestoreArgs),
     /// Look at what could not be processed
     DeadLetters(dead_letters::DeadLettersArgs),
 }
@@ -94,6 +97,7 @@ fn main() -> ExitCode {
             client::command(&server, async move |config| index::run(args, &config).await)
         }
         Command::Status { server, json } => client::command(&server, async move |config| status::run(&config, json).await),
+        Command::Restore(args) => restore::command(&args),
         Command::DeadLetters(args) => {
             let server = args.server.clone();
             client::command(&server, async move |config| dead_letters::run(args, &config).await)

@@ -9,6 +9,7 @@ use anyhow::{Context, bail};
 use clap::{Args, FromArgMatches};
 use warren_broker::BrokerError;
 use warren_protocol::ports::Ports;
+use warren_snapshot::StoreError;
 
 use crate::config::{Config, ConfigError};
 use crate::stop::Stop;
@@ -86,16 +87,18 @@ pub fn launch(role: &'static str, args: &RoleArgs, run: impl AsyncFnOnce(Config,
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{role}: {error:#}");
-            ExitCode::from(exit_code(&error))
+            exit_code(&error)
         }
     }
 }
 
-fn exit_code(error: &anyhow::Error) -> u8 {
+/// The exit code that tells whose fault an error is.
+pub fn exit_code(error: &anyhow::Error) -> ExitCode {
     let bad_configuration = error.is::<ConfigError>()
         || error.is::<TelemetryError>()
-        || matches!(error.downcast_ref(), Some(BrokerError::BadUrl { .. }));
-    if bad_configuration { BAD_CONFIGURATION } else { 1 }
+        || matches!(error.downcast_ref(), Some(BrokerError::BadUrl { .. }))
+        || matches!(error.downcast_ref(), Some(StoreError::BadUrl(_)));
+    if bad_configuration { ExitCode::from(BAD_CONFIGURATION) } else { ExitCode::FAILURE }
 }
 
 async fn connected(
@@ -146,10 +149,12 @@ mod tests {
     #[test]
     fn the_exit_code_tells_whose_fault_it_is() {
         let rule = ConfigError::Rule { key: "a".to_owned(), rule: "b".to_owned() };
-        assert_eq!(exit_code(&anyhow::Error::new(rule).context("while starting")), 78);
-        assert_eq!(exit_code(&BrokerError::BadUrl { reason: "no".to_owned() }.into()), 78);
+        let bad_configuration = ExitCode::from(78);
+        assert_eq!(exit_code(&anyhow::Error::new(rule).context("while starting")), bad_configuration);
+        assert_eq!(exit_code(&BrokerError::BadUrl { reason: "no".to_owned() }.into()), bad_configuration);
+        assert_eq!(exit_code(&StoreError::BadUrl("no".to_owned()).into()), bad_configuration);
         let down = BrokerError::Unavailable { url: String::new(), reason: String::new() };
-        assert_eq!(exit_code(&down.into()), 1);
-        assert_eq!(exit_code(&anyhow::anyhow!("broken")), 1);
+        assert_eq!(exit_code(&down.into()), ExitCode::FAILURE);
+        assert_eq!(exit_code(&anyhow::anyhow!("broken")), ExitCode::FAILURE);
     }
 }
