@@ -1,11 +1,15 @@
-//! What is measured: how many documents a second Warren makes searchable, and raw tantivy beside it.
+//! What is measured: how many documents a second Warren makes searchable, and raw tantivy beside it; and what becomes of
+//! searches and documents while processes are killed, frozen, stopped, added and taken away.
 //!
 //! ```text
 //! cargo build --profile dist --workspace --bins
 //! target/dist/bench raw      --definition bench/debian-packages.json debian-packages.ndjson.zst
 //! target/dist/bench pipeline --definition bench/debian-packages.json --broker amqp://… debian-packages.ndjson.zst
+//! target/dist/bench chaos    --rounds 20
 //! ```
 
+mod chaos;
+mod logs;
 mod pipeline;
 mod process;
 mod raw;
@@ -13,8 +17,9 @@ mod raw;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
 use warren_protocol::IndexDefinition;
 
 #[derive(Parser)]
@@ -48,6 +53,8 @@ enum What {
         #[arg(long, default_value_t = 1)]
         workers: usize,
     },
+    /// Disturb processes at random under writes and searches, and check that nothing confirmed is lost
+    Chaos(chaos::ChaosArgs),
 }
 
 #[derive(Args)]
@@ -70,10 +77,23 @@ fn main() -> Result<()> {
     match Cli::parse().what {
         What::Raw { input, threads } => raw::run(&input, threads),
         What::Pipeline { input, broker, broker_pid, workers } => {
-            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-            runtime.block_on(pipeline::run(&input, &broker, broker_pid, workers))
+            until_interrupted(pipeline::run(&input, &broker, broker_pid, workers))
         }
+        What::Chaos(args) => until_interrupted(chaos::run(&args)),
     }
+}
+
+/// Runs to the end, or to SIGINT or SIGTERM; then everything that was started is ended.
+fn until_interrupted(run: impl Future<Output = Result<()>>) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate())?;
+        tokio::select! {
+            ended = run => ended,
+            _ = tokio::signal::ctrl_c() => bail!("interrupted"),
+            _ = terminate.recv() => bail!("interrupted"),
+        }
+    })
 }
 
 /// The lines of a packed file.

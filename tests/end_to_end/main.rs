@@ -3,7 +3,6 @@
 #![expect(clippy::expect_used, reason = "a test fails by panicking; clippy itself knows #[test] functions only")]
 
 mod crashes;
-mod deployment;
 mod foreign;
 mod page;
 mod refusals;
@@ -11,4 +10,4 @@ mod sample;
 mod stack;
 mod up;
 
-use deployment::{Deployment, Server};
+use warren_tests::deployment::{self, Deployment, Server};
