@@ -20,6 +20,7 @@ pub struct Deployment {
     environment: Vec<(String, String)>,
     logs: Option<PathBuf>,
     started: usize,
+    members: Vec<Role>,
 }
 
 /// A process that serves HTTP.
@@ -48,7 +49,7 @@ impl Deployment {
         let vhost = node.vhost().await?;
         let url = node.url(&vhost);
         let folder = tempfile::tempdir()?;
-        Ok(Self { node, vhost, url, folder, environment: Vec::new(), logs: None, started: 0 })
+        Ok(Self { node, vhost, url, folder, environment: Vec::new(), logs: None, started: 0, members: Vec::new() })
     }
 
     /// The node.
@@ -94,8 +95,8 @@ impl Deployment {
 
     /// A process that can be started again, not started yet.
     pub fn member(&mut self, role: Role) -> Result<Member> {
-        self.started += 1;
-        let name = format!("{role}-{}", self.started);
+        self.members.push(role);
+        let name = format!("{role}-{}", self.members.iter().filter(|other| **other == role).count());
         let log = self.logs.as_ref().map(|folder| folder.join(format!("{name}.log")));
         let data_dir = self.folder.path().join(&name);
         let mut environment = vec![("WARREN__BROKER__URL".to_owned(), self.url.clone())];
