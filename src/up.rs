@@ -20,7 +20,7 @@ pub(crate) async fn run(config: Config, ports: Ports, stop: Stop, with_sample: b
     let roster = Roster::start(&ports, &stop).await?;
     // The worker stops last: searches that are under way need it.
     let worker_stop = Stop::new();
-    let worker = Worker::start(&config, &ports, catalog.clone(), &worker_stop)?;
+    let worker = Worker::start(&config, &ports, catalog.clone(), &worker_stop).await?;
     let producer = Producer::start(&config, &ports, catalog.clone(), &roster, &stop);
     let query = QueryService::new(&config, &ports, catalog.clone(), roster.clone());
     let api = warren_query_service::api(query).merge(warren_producer::http::api(producer.clone()));

@@ -35,10 +35,11 @@ const ARROWS: [(&str, &[&str]); 9] = [
 const LEAVES: [&str; 2] = ["bench", "warren-tests"];
 
 /// Crates that a crate of the house exists to fence in, and who may name them.
-const FENCES: [(&str, &[&str]); 5] = [
+const FENCES: [(&str, &[&str]); 6] = [
     ("lapin", &["warren-broker"]),
     ("deadpool-lapin", &["warren-broker"]),
     ("fjall", &["warren-broker"]),
+    ("object_store", &["warren-snapshot"]),
     ("tantivy", &["warren-index", "bench"]),
     ("axum", &["warren-service", "warren-producer", "warren-query-service"]),
 ];

@@ -9,6 +9,7 @@ mod bulletin;
 mod claims;
 mod connection;
 mod consumer;
+mod end;
 mod failure;
 mod log;
 mod message;

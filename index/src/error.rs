@@ -32,6 +32,12 @@ pub enum IndexError {
     /// The writer broke down; what was not committed is lost to it. Open the index again and follow the log from its checkpoint.
     #[error("the index writer failed: {0}")]
     Writer(#[from] TantivyError),
+    /// There is nothing to freeze: commit first.
+    #[error("nothing was committed to {} yet", .0.display())]
+    Uncommitted(PathBuf),
+    /// The snapshot is not one that this program can open. Take another one, or follow the log from its beginning.
+    #[error("the snapshot cannot be opened: {0}")]
+    Snapshot(String),
     /// The checkpoint cannot be kept.
     #[error("the checkpoint cannot be written: {0}")]
     Checkpoint(#[from] serde_json::Error),

@@ -11,7 +11,7 @@ use crate::directory::replace_file;
 use crate::error::IndexError;
 
 /// Raise it when the schema, the analyzers or the checkpoint change in a way that old files do not fit.
-const FORMAT: u32 = 2;
+pub(crate) const FORMAT: u32 = 2;
 /// Where it is said what the files beside it were made by and for.
 pub(crate) const ORIGIN_FILE: &str = "warren.json";
 
@@ -58,6 +58,11 @@ impl Origin {
             _ => {}
         }
         fs::create_dir_all(directory).map_err(IndexError::directory(directory))?;
+        self.sign(directory)
+    }
+
+    /// Says that what lies in `directory` is of this origin.
+    pub(crate) fn sign(&self, directory: &Path) -> Result<(), IndexError> {
         let file = directory.join(ORIGIN_FILE);
         replace_file(&file, &serde_json::to_vec_pretty(self)?, 0).map_err(IndexError::directory(file))
     }

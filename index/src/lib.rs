@@ -11,6 +11,7 @@ mod analysis;
 mod directory;
 mod document;
 mod error;
+mod files;
 mod highlight;
 mod home;
 mod known_ids;
@@ -18,11 +19,13 @@ mod partition;
 mod query;
 mod schema;
 mod search;
+mod snapshot;
 #[cfg(test)]
 mod tests;
 mod writer;
 
 pub use error::{IndexError, SearchError};
-pub use partition::{Options, PartitionIndex};
+pub use partition::{Options, PartitionIndex, Size};
 pub use search::{SearchResult, SearchSpec};
+pub use snapshot::Frozen;
 pub use writer::{Checkpoint, LastMessage, PartitionWriter};

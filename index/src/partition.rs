@@ -1,7 +1,7 @@
 //! The index of one partition: opening it, and what readers share.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tantivy::{Index, IndexReader, IndexSettings, ReloadPolicy, Searcher, TantivyError};
 use tracing::info;
@@ -10,6 +10,7 @@ use warren_protocol::IndexDefinition;
 use crate::analysis;
 use crate::directory::CacheDirectory;
 use crate::error::IndexError;
+use crate::files;
 use crate::home::Origin;
 use crate::schema::Fields;
 use crate::writer::{Checkpoint, PartitionWriter};
@@ -46,6 +47,17 @@ struct Shared {
     fields: Fields,
     index: Index,
     reader: IndexReader,
+    /// Of which searcher, by its generation.
+    size: Mutex<Option<(u64, Size)>>,
+}
+
+/// What an index takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Size {
+    /// The segments, each of which every search visits.
+    pub segments: u32,
+    /// The bytes of their files.
+    pub bytes: u64,
 }
 
 impl std::fmt::Debug for PartitionIndex {
@@ -55,7 +67,8 @@ impl std::fmt::Debug for PartitionIndex {
 }
 
 impl PartitionIndex {
-    /// Opens the index in `directory`, at its last commit, whose checkpoint comes with it.
+    /// Opens the index in `directory`, at its last commit, whose checkpoint comes with it. It reads all its files, to verify their
+    /// checksums: about a tenth of a second for 100 MB.
     ///
     /// The directory belongs to the index alone: what another machine start, another definition or another format left in it, or what is
     /// damaged, is deleted (and logged), and an empty index takes its place. No writer may be open on it.
@@ -93,11 +106,13 @@ impl PartitionIndex {
             .settings(settings)
             .tokenizers(analysis::manager(definition.fields.values().filter_map(|field| field.analyzer)))
             .open_or_create(CacheDirectory::open(directory).map_err(IndexError::open)?)?;
-        let payload = index.load_metas()?.payload;
-        let checkpoint = payload.map(|payload| serde_json::from_str(&payload)).transpose()?;
+        let metas = index.load_metas()?;
+        files::verify(&index, &metas)?;
+        let checkpoint = metas.payload.map(|payload| serde_json::from_str(&payload)).transpose()?;
         let reader =
             index.reader_builder().reload_policy(ReloadPolicy::Manual).doc_store_cache_num_blocks(CACHED_BLOCKS).try_into()?;
-        let shared = Shared { directory: directory.to_owned(), options: options.clone(), fields, index, reader };
+        let (directory, options) = (directory.to_owned(), options.clone());
+        let shared = Shared { directory, options, fields, index, reader, size: Mutex::new(None) };
         Ok((Self { shared: Arc::new(shared) }, checkpoint))
     }
 
@@ -109,6 +124,22 @@ impl PartitionIndex {
     /// How many documents searches see.
     pub fn documents(&self) -> u64 {
         self.searcher().num_docs()
+    }
+
+    /// What the last commit takes.
+    pub fn size(&self) -> Result<Size, IndexError> {
+        let commit = self.searcher().generation().generation_id();
+        let mut cached = self.shared.size.lock().unwrap_or_else(PoisonError::into_inner);
+        match *cached {
+            Some((of, size)) if of == commit => Ok(size),
+            _ => {
+                let metas = self.tantivy().load_metas()?;
+                let segments = u32::try_from(metas.segments.len()).unwrap_or(u32::MAX);
+                let size = Size { segments, bytes: files::bytes(self.directory(), &metas) };
+                *cached = Some((commit, size));
+                Ok(size)
+            }
+        }
     }
 
     pub(crate) fn directory(&self) -> &Path {

@@ -26,7 +26,7 @@ const PREPARED_FACTOR: usize = 4;
 const STALLED: Duration = Duration::from_secs(300);
 
 /// Where in its log an index is; part of every commit, so that the two cannot part.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Checkpoint {
     /// The last message whose operations are in the commit; `None` if the index holds what another log said, and nothing
     /// of its log yet.

@@ -5,7 +5,7 @@
 //! writes `ready`: an index that is visible can be written to. If a creator dies in between, the next one that asks
 //! for the name finishes the work (the declarations are the same, whoever repeats them).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -149,6 +149,9 @@ pub struct Catalog {
     entries: BTreeMap<IndexName, Arc<Entry>>,
     /// Deleted, and not known to be removed.
     leftovers: BTreeMap<IndexRef, Arc<Entry>>,
+    /// The creations of all indexes that were ever deleted: what is found of them anywhere is rubbish. What is in
+    /// neither table is not known to be.
+    deleted: HashSet<Uuid>,
 }
 
 /// What a record changed.
@@ -195,6 +198,7 @@ impl Catalog {
                 Some(entry) if entry.index == *index => {
                     let Some(entry) = self.entries.remove(&index.name) else { return Change::None };
                     self.leftovers.insert(index.clone(), entry.clone());
+                    self.deleted.insert(entry.creation);
                     Change::Deleted(entry)
                 }
                 _ => Change::None,
@@ -219,6 +223,16 @@ impl Catalog {
     /// The deleted indexes whose logs, queues and snapshots may still be there.
     pub fn leftovers(&self) -> impl Iterator<Item = &Arc<Entry>> {
         self.leftovers.values()
+    }
+
+    /// How many indexes were ever deleted.
+    pub fn deletions(&self) -> usize {
+        self.deleted.len()
+    }
+
+    /// Whether this creation of an index was deleted.
+    pub fn was_deleted(&self, creation: Uuid) -> bool {
+        self.deleted.contains(&creation)
     }
 
     /// The index of that name, ready or not.

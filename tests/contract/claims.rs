@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use tokio::time::timeout;
 use warren_protocol::ports::{Claims, HeldSlot, Slot};
 use warren_tests::{eventually, within};
 
@@ -65,6 +66,19 @@ async fn slots_are_independent(world: &World) -> Result<()> {
     assert!(claims.try_claim(&slot(1)).await?.is_none());
     assert!(other.ports.claims.try_claim(&slot(0)).await?.is_none());
     other.close().await;
+    Ok(())
+}
+
+/// Whoever gives back what went with a connection has nothing to wait for.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_slot_is_given_back_at_once() -> Result<()> {
+    let world = World::amqp().await?;
+    let claims = &world.ports().claims;
+    let mut held = claim(&**claims, 0).await?;
+    world.disconnect().await?;
+    within("the holder learns of it", held.lost()).await?;
+    timeout(Duration::from_secs(1), held.release()).await??;
+    eventually("the slot can be taken again", Duration::from_secs(10), async || claim(&**claims, 0).await).await?;
     Ok(())
 }
 

@@ -36,6 +36,16 @@ impl Cache {
         self.folder.join(format!("{partition}.{}", entry.creation.simple()))
     }
 
+    /// Whether there is a copy of a replica.
+    pub(crate) fn has(&self, partition: &PartitionId, entry: &Entry) -> bool {
+        self.replica(partition, entry).is_dir()
+    }
+
+    /// The folder beside a replica's in which a snapshot of it is made ready.
+    pub(crate) fn frozen(&self, partition: &PartitionId, entry: &Entry) -> PathBuf {
+        self.folder.join(format!("{partition}.frozen.{}", entry.creation.simple()))
+    }
+
     /// Removes the replicas of indexes that are no more. What cannot be removed is told and left.
     pub(crate) fn remove_all_but(&self, entries: &[std::sync::Arc<Entry>]) {
         let keep: HashSet<_> = entries.iter().map(|entry| format!("{}", entry.creation.simple())).collect();

@@ -1,7 +1,7 @@
 //! What this worker holds: each replica's index for those who search, and its state for those who ask.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use warren_index::PartitionIndex;
 use warren_protocol::PartitionId;
@@ -20,12 +20,12 @@ pub(crate) struct Holding {
 }
 
 impl Holdings {
-    /// Adds a replica, which has no index yet.
-    pub(crate) fn add(&self, partition: &PartitionId) -> Arc<Holding> {
+    /// Adds a replica, whose slot is held and which has no index yet.
+    pub(crate) fn add(&self, partition: &PartitionId, replica: u32) -> Arc<Holding> {
         let report = PartitionReport {
             index: partition.index.clone(),
             partition: partition.partition,
-            replica: 0,
+            replica,
             held: true,
             state: ReplicaState::CatchingUp,
             position: None,
@@ -51,7 +51,7 @@ impl Holdings {
     /// The index of a replica, `None` if this worker does not hold it.
     pub(crate) fn index(&self, partition: &PartitionId) -> Option<PartitionIndex> {
         let replicas = self.replicas.read().unwrap_or_else(PoisonError::into_inner);
-        replicas.get(partition)?.index.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        replicas.get(partition)?.index()
     }
 
     /// The state of all replicas.
@@ -62,18 +62,32 @@ impl Holdings {
 }
 
 impl Holding {
-    /// Sets the index that searches use from now on.
-    pub(crate) fn set_index(&self, index: PartitionIndex) {
-        *self.index.lock().unwrap_or_else(PoisonError::into_inner) = Some(index);
+    /// The index, once it is open.
+    pub(crate) fn index(&self) -> Option<PartitionIndex> {
+        self.index.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Sets the index that searches use from now on; `None` while it is being replaced.
+    pub(crate) fn set_index(&self, index: Option<PartitionIndex>) {
+        *self.index.lock().unwrap_or_else(PoisonError::into_inner) = index;
     }
 
     /// Changes the state.
     pub(crate) fn update(&self, change: impl FnOnce(&mut PartitionReport)) {
-        change(&mut self.report.lock().unwrap_or_else(PoisonError::into_inner));
+        change(&mut self.locked());
     }
 
     /// The state.
     pub(crate) fn report(&self) -> PartitionReport {
-        self.report.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let mut report = self.locked().clone();
+        // A size that cannot be read now is no news.
+        if let Some(Ok(size)) = self.index().map(|index| index.size()) {
+            (report.segments, report.bytes) = (size.segments, size.bytes);
+        }
+        report
+    }
+
+    fn locked(&self) -> MutexGuard<'_, PartitionReport> {
+        self.report.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use warren_index::{Checkpoint, IndexError, LastMessage, PartitionIndex, PartitionWriter};
 use warren_protocol::batch::{BatchError, Kind, Operations};
 use warren_protocol::ports::{FollowFrom, LogEntry, Message, Position};
-use warren_protocol::writer::{Verdict, WriterTable};
+use warren_protocol::writer::Verdict;
 use warren_protocol::{Batch, IndexName, Operation};
 
 /// A message of the log with its header read.
@@ -53,38 +53,35 @@ pub(crate) enum IndexingError {
 pub(crate) struct Indexer {
     index: PartitionIndex,
     writer: PartitionWriter,
-    writers: WriterTable,
-    /// The last message that was applied, with its digest.
-    last: Option<(Position, u32)>,
-    log_bytes: u64,
+    /// What the next commit will say.
+    place: Checkpoint,
     name: Arc<IndexName>,
 }
 
 /// What became visible with a commit.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Committed {
     pub position: Option<Position>,
     pub documents: u64,
     pub log_bytes: u64,
+    pub operations: u64,
+    pub lost: Option<String>,
 }
+
+/// The longest account of what a partition has lost, in bytes.
+const MAX_LOST: usize = 1000;
 
 impl Indexer {
     /// A writer that goes on where the last commit ended.
     pub(crate) fn new(index: PartitionIndex, checkpoint: Option<Checkpoint>, name: IndexName) -> Result<Self, IndexError> {
         let writer = index.writer()?;
-        let (writers, last, log_bytes) = match checkpoint {
-            Some(checkpoint) => {
-                (checkpoint.writers, checkpoint.last.map(|last| (last.position, last.digest)), checkpoint.log_bytes)
-            }
-            None => (WriterTable::default(), None, 0),
-        };
-        Ok(Self { index, writer, writers, last, log_bytes, name: Arc::new(name) })
+        Ok(Self { index, writer, place: checkpoint.unwrap_or_default(), name: Arc::new(name) })
     }
 
     /// Where to follow the log from.
     pub(crate) fn follow_from(&self) -> FollowFrom {
-        match self.last {
-            Some((position, digest)) => FollowFrom::After { position, digest },
+        match self.place.last {
+            Some(LastMessage { position, digest }) => FollowFrom::After { position, digest },
             None => FollowFrom::Start,
         }
     }
@@ -92,9 +89,27 @@ impl Indexer {
     /// What the last commit made visible.
     pub(crate) fn committed(&self) -> Committed {
         Committed {
-            position: self.last.map(|(position, _)| position),
+            position: self.place.last.map(|last| last.position),
             documents: self.index.documents(),
-            log_bytes: self.log_bytes,
+            log_bytes: self.place.log_bytes,
+            operations: self.place.operations,
+            lost: self.place.lost.clone(),
+        }
+    }
+
+    /// Begins with the first message of another log, and keeps what is there.
+    pub(crate) fn begin_anew(&mut self) {
+        self.place.last = None;
+    }
+
+    /// Notes what is lost for ever; it becomes part of every commit and every snapshot from now on.
+    pub(crate) fn note_lost(&mut self, what: &str) {
+        let lost = self.place.lost.get_or_insert_default();
+        if !lost.contains(what) && lost.len() + what.len() <= MAX_LOST {
+            if !lost.is_empty() {
+                lost.push_str("; ");
+            }
+            lost.push_str(what);
         }
     }
 
@@ -102,14 +117,14 @@ impl Indexer {
     pub(crate) fn apply(&mut self, received: &Received) -> Result<Vec<Message>, IndexingError> {
         let Received { entry, batch } = received;
         let position = entry.position;
-        if self.last.is_some_and(|(last, _)| position <= last) {
+        if self.place.last.is_some_and(|last| position <= last.position) {
             return Ok(Vec::new()); // a log that was followed from its start again
         }
         // Read to its end before anything of it counts: a batch is applied whole or not at all.
         let failure = |error| BatchFailure { position, error };
         let operations = batch.operations().map_err(failure)?;
         operations.iter().try_for_each(|operation| operation.map(drop)).map_err(failure)?;
-        let dead = match self.writers.judge(&batch.header, position) {
+        let dead = match self.place.writers.judge(&batch.header, position) {
             Verdict::Apply => self.index_operations(&operations, position)?,
             Verdict::ApplyAfterGap { expected, found } => {
                 let writer = batch.header.writer;
@@ -119,6 +134,7 @@ impl Indexer {
             Verdict::Lost { expected, next } => {
                 let writer = batch.header.writer;
                 tracing::error!(%position, %writer, expected, next, "the broker has lost batches that it had confirmed");
+                self.note_lost(&format!("{} batches of writer {writer} before position {position}", next - expected));
                 Vec::new()
             }
             Verdict::Opened => Vec::new(),
@@ -127,8 +143,11 @@ impl Indexer {
                 Vec::new()
             }
         };
-        self.last = Some((position, entry.digest()));
-        self.log_bytes += entry.message.len() as u64;
+        self.place.last = Some(LastMessage { position, digest: entry.digest() });
+        self.place.log_bytes += entry.message.len() as u64;
+        if let Kind::Write { operations, .. } = batch.header.kind {
+            self.place.operations += u64::from(operations);
+        }
         Ok(dead)
     }
 
@@ -174,10 +193,8 @@ impl Indexer {
 
     /// Makes everything applied so far visible and remembers the place in the log, in one.
     pub(crate) fn commit(&mut self) -> Result<Committed, IndexError> {
-        if let Some((position, digest)) = self.last {
-            let (writers, log_bytes) = (self.writers.clone(), self.log_bytes);
-            let last = Some(LastMessage { position, digest });
-            self.writer.commit(&Checkpoint { last, writers, log_bytes, operations: 0, lost: None })?;
+        if self.place.last.is_some() {
+            self.writer.commit(&self.place)?;
         }
         Ok(self.committed())
     }

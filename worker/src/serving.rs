@@ -20,14 +20,10 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// What a worker has unanswered of one queue at a time. More would wait here instead of at a replica that is free.
 const CONCURRENCY: NonZeroU16 = NonZeroU16::MIN.saturating_add(15);
 
-/// Serves the questions to this worker, until it stops.
+/// Serves the questions to this worker, until this future is dropped.
 pub(crate) async fn serve_worker(shared: Arc<Shared>) {
-    let stop = shared.stop.clone();
     let target = RpcTarget::Worker(shared.id.clone());
-    tokio::select! {
-        () = serve(shared, target) => {}
-        () = stop.requested() => {}
-    }
+    serve(shared, target).await;
 }
 
 /// Serves the questions to a partition, until this future is dropped; what is being answered then is still answered.

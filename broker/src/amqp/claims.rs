@@ -2,18 +2,24 @@
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::StreamExt;
 use lapin::options::{BasicConsumeOptions, QueueDeleteOptions};
 use lapin::types::FieldTable;
 use lapin::{Channel, Consumer};
+use tokio::time::Instant;
 use tracing::{debug, info};
 use warren_protocol::ports::{ClaimError, Claims, HeldSlot, Slot};
 
 use super::connection::{Context, Link};
 use super::failure::{Failure, until};
 use super::topology;
+
+/// What the broker has to answer that a slot is given back: a process that stops has many of them and little time. Behind
+/// it the request stands all the same, and the end of the connection frees what it did not reach.
+const RELEASE_LIMIT: Duration = Duration::from_secs(5);
 
 pub(super) struct ExclusiveQueues {
     context: Arc<Context>,
@@ -74,7 +80,7 @@ impl HeldSlot for QueueSlot {
     }
 
     async fn release(mut self: Box<Self>) -> Result<(), ClaimError> {
-        let deadline = self.taken.context.deadline();
+        let deadline = self.taken.context.deadline().min(Instant::now() + RELEASE_LIMIT);
         match self.taken.hold.take() {
             Some(hold) => Ok(hold.delete(deadline).await?),
             None => Ok(()),
@@ -96,7 +102,7 @@ struct Hold {
 }
 
 impl Hold {
-    async fn delete(self, deadline: tokio::time::Instant) -> Result<(), Failure> {
+    async fn delete(self, deadline: Instant) -> Result<(), Failure> {
         if !self.channel.status().connected() {
             // The queue went with the connection.
             return Ok(());

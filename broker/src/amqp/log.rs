@@ -7,16 +7,15 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt, stream};
 use lapin::message::Delivery;
-use lapin::options::{BasicAckOptions, QueueDeclareOptions, QueueDeleteOptions};
-use lapin::types::{AMQPValue, FieldTable};
+use lapin::options::{BasicAckOptions, QueueDeleteOptions};
 use tokio::time::timeout;
 use tracing::{debug, warn};
 use warren_protocol::ports::{Appended, FollowFrom, Follower, LogEntry, LogError, LogLimits, LogName, PartitionLog, Position};
 
 use super::connection::{Context, Link, SHORTEST_PAUSE};
 use super::consumer::{Attached, Source, attach};
+use super::end::{end_of, position_of};
 use super::failure::{Failure, until};
-use super::names;
 use super::pool::Pool;
 use super::publisher::Publisher;
 use super::resume::{Resume, Step};
@@ -26,8 +25,8 @@ use super::topology;
 const PREFETCH: u16 = 16;
 /// After so long without the message that a follower attached at, it attaches again.
 const SILENCE: Duration = Duration::from_secs(5);
-/// A stream that has messages delivers one within a few milliseconds.
-const EMPTY: Duration = Duration::from_millis(400);
+/// After so many silences in a row, the follower looks where the stream ends.
+const SILENCES: u32 = 3;
 
 pub(super) struct Streams {
     pub(super) context: Arc<Context>,
@@ -66,7 +65,7 @@ impl PartitionLog for Streams {
     }
 
     async fn follow(&self, log: &LogName, from: FollowFrom) -> Result<Follower, LogError> {
-        let follower = StreamFollower::open(&self.context, &self.link, log, from).await?;
+        let follower = StreamFollower::open(self, log, from).await?;
         let entries = stream::unfold(Some(follower), |follower| async {
             let mut follower = follower?;
             let entry = follower.next().await;
@@ -77,31 +76,7 @@ impl PartitionLog for Streams {
     }
 
     async fn last(&self, log: &LogName) -> Result<Option<Position>, LogError> {
-        let name = log.to_string();
-        let deadline = self.context.deadline();
-        let mut attached = attach(&self.context, &self.link, &name, Source::StreamEnd, PREFETCH).await?;
-        let delivery = match timeout(EMPTY, attached.consumer.next()).await {
-            Ok(delivery) => delivery,
-            // The count lags behind what is in the stream, so it proves that there is something, not that there is nothing.
-            Err(_) if self.count(&name).await? == 0 => return Ok(None),
-            Err(_) => tokio::time::timeout_at(deadline, attached.consumer.next())
-                .await
-                .map_err(|_| Failure::Unavailable("the stream did not deliver in time".to_owned()))?,
-        };
-        match delivery {
-            Some(Ok(delivery)) => Ok(Some(position_of(&delivery)?)),
-            Some(Err(error)) => Err(Failure::from(error).into()),
-            None => Err(LogError::NotFound(name)),
-        }
-    }
-}
-
-impl Streams {
-    async fn count(&self, name: &str) -> Result<u32, Failure> {
-        let lease = self.pool.lease().await?;
-        let channel = lease.channel();
-        let declare = channel.queue_declare(name.into(), QueueDeclareOptions::durable().passive(), FieldTable::default());
-        Ok(lease.run(declare).await?.message_count())
+        Ok(end_of(&self.context, &self.link, &self.pool, &log.to_string()).await?)
     }
 }
 
@@ -109,20 +84,25 @@ impl Streams {
 struct StreamFollower {
     context: Arc<Context>,
     link: Arc<Link>,
+    pool: Arc<Pool>,
     name: String,
     resume: Resume,
     attached: Option<Attached>,
+    /// How often in a row the stream was silent where it has to have a message.
+    silences: u32,
     pause: Duration,
 }
 
 impl StreamFollower {
-    async fn open(context: &Arc<Context>, link: &Arc<Link>, log: &LogName, from: FollowFrom) -> Result<Self, LogError> {
+    async fn open(streams: &Streams, log: &LogName, from: FollowFrom) -> Result<Self, LogError> {
         let mut follower = Self {
-            context: Arc::clone(context),
-            link: Arc::clone(link),
+            context: Arc::clone(&streams.context),
+            link: Arc::clone(&streams.link),
+            pool: Arc::clone(&streams.pool),
             name: log.to_string(),
             resume: Resume::new(from),
             attached: None,
+            silences: 0,
             pause: SHORTEST_PAUSE,
         };
         follower.attach().await?;
@@ -159,21 +139,36 @@ impl StreamFollower {
         let delivery = if self.resume.expects_last() { timeout(SILENCE, next).await } else { Ok(next.await) };
         match delivery {
             Ok(Some(Ok(delivery))) => {
-                self.pause = SHORTEST_PAUSE;
+                (self.pause, self.silences) = (SHORTEST_PAUSE, 0);
                 // On a stream this is only credit for more. It fails with the connection, which the next call sees.
                 let _ = until(self.context.deadline(), delivery.ack(BasicAckOptions::default())).await;
                 return Ok(Some(delivery));
             }
             Ok(Some(Err(error))) => debug!(log = self.name, %error, "the follower lost its consumer"),
             Ok(None) => debug!(log = self.name, "the follower's consumer ended"),
-            Err(_) => warn!(
-                log = self.name,
-                position = self.resume.start().map(|position| position.0),
-                "the stream is silent where it has to have a message; asking again"
-            ),
+            Err(_) => self.silent().await?,
         }
         self.attached = None;
         Ok(None)
+    }
+
+    /// The stream has said nothing where it has to have a message. It may only be slow; but one that was deleted and
+    /// created again is silent until it has grown as long as the one before.
+    async fn silent(&mut self) -> Result<(), LogError> {
+        self.silences += 1;
+        let position = self.resume.start().map(|position| position.0);
+        warn!(log = self.name, position, "the stream is silent where it has to have a message; asking again");
+        if !self.silences.is_multiple_of(SILENCES) {
+            return Ok(());
+        }
+        match end_of(&self.context, &self.link, &self.pool, &self.name).await {
+            Ok(end) => self.resume.compare_with_end(end),
+            Err(Failure::NotFound(name)) => Err(LogError::NotFound(name)),
+            Err(failure) => {
+                debug!(log = self.name, error = %failure, "the end of the stream is not known");
+                Ok(())
+            }
+        }
     }
 
     /// One attempt; a stream that was deleted is the end, anything else is tried again.
@@ -184,6 +179,8 @@ impl StreamFollower {
         match self.attach().await {
             Err(Failure::NotFound(name)) => Err(LogError::NotFound(name)),
             Err(failure) => {
+                // A broker that starts is silent for a while.
+                self.silences = 0;
                 warn!(log = self.name, error = %failure, "cannot follow the log; trying again");
                 self.context.pause(&mut self.pause).await;
                 Ok(())
@@ -197,15 +194,5 @@ impl StreamFollower {
         self.attached = Some(attach(&self.context, &self.link, &self.name, source, PREFETCH).await?);
         self.resume.attached();
         Ok(())
-    }
-}
-
-fn position_of(delivery: &Delivery) -> Result<Position, Failure> {
-    let headers = delivery.properties.headers().as_ref();
-    match headers.and_then(|headers| headers.inner().get(names::HEADER_STREAM_OFFSET)) {
-        Some(AMQPValue::LongLongInt(offset)) => {
-            u64::try_from(*offset).map(Position).map_err(|_| Failure::Unavailable("a negative stream offset".to_owned()))
-        }
-        _ => Err(Failure::Unavailable("a message without a stream offset: the queue is no stream".to_owned())),
     }
 }

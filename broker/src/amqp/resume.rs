@@ -7,8 +7,14 @@
 //! Positions have gaps that are no loss: a stream takes one or two for itself whenever it begins a segment. Truncation
 //! takes from the front alone, so a gap is no loss if the message before it is still there: that is looked up, by
 //! attaching there again.
+//!
+//! Silence alone proves nothing: the broker may be slow. A silence that lasts is compared with the stream's end.
 
 use warren_protocol::ports::{FollowFrom, LogError, Position};
+
+/// The end of a stream is known only to so many messages: what the broker takes together, and what a lagging member of
+/// a cluster has not got yet.
+const END_IS_VAGUE: u64 = 5000;
 
 /// What becomes of a delivered message.
 #[derive(Debug, PartialEq, Eq)]
@@ -54,6 +60,17 @@ impl Resume {
     /// The follower has attached, at [`Resume::start`].
     pub(super) fn attached(&mut self) {
         self.found_last = self.last.is_none();
+    }
+
+    /// Judges a stream that stays silent at [`Resume::start`], by where it ends. One that is far too short to have the
+    /// message is another one; of any other it is not certain.
+    pub(super) fn compare_with_end(&self, end: Option<Position>) -> Result<(), LogError> {
+        match self.start() {
+            Some(position) if end.is_none_or(|end| position.0.saturating_sub(end.0) > END_IS_VAGUE) => {
+                Err(LogError::Replaced { position })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Judges a message; the errors end the follower.
@@ -136,6 +153,17 @@ mod tests {
     #[test]
     fn another_message_in_its_place_is_another_log() {
         assert_eq!(after(5).judge(Position(5), 0), Err(LogError::Replaced { position: Position(5) }));
+    }
+
+    #[test]
+    fn a_stream_that_is_far_too_short_is_another_one() {
+        let replaced = Err(LogError::Replaced { position: Position(9000) });
+        assert_eq!(after(9000).compare_with_end(None), replaced);
+        assert_eq!(after(9000).compare_with_end(Some(Position(3999))), replaced);
+        for end in [4000, 8999, 9000, 20_000] {
+            assert_eq!(after(9000).compare_with_end(Some(Position(end))), Ok(()), "it may end at {end}");
+        }
+        assert_eq!(Resume::new(FollowFrom::Start).compare_with_end(None), Ok(()));
     }
 
     #[test]

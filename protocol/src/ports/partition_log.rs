@@ -19,7 +19,7 @@ use crate::partition::PartitionId;
 /// - **Once in the log, for ever there**, but for what the log's limits truncate from its beginning.
 /// - **Following** yields every message from the given place on, in order, each once, then waits for new ones. Lost
 ///   connections are made again, silently; the follower goes on behind the last message that it gave out.
-/// - Positions grow from message to message, and are not dense.
+/// - Positions grow from message to message, and are not dense; the first message of a log stands at 0 or 1.
 #[async_trait]
 pub trait PartitionLog: Send + Sync {
     /// Creates a log; nothing changes if it exists with the same limits.

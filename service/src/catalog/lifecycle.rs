@@ -3,20 +3,17 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures_util::{StreamExt, TryStreamExt, stream};
 use uuid::Uuid;
 use warren_protocol::batch::{Epoch, WriterId};
-use warren_protocol::catalog::{Entry, Event, MAX_INDEXES, Record};
-use warren_protocol::ports::{LogLimits, LogName, Position};
-use warren_protocol::{IndexDefinition, IndexName, PartitionId};
+use warren_protocol::catalog::{Entry, Event, MAX_INDEXES};
+use warren_protocol::ports::Position;
+use warren_protocol::{IndexDefinition, IndexName};
 
-use super::{CatalogError, CatalogHandle};
+use super::{CatalogError, CatalogHandle, append, parts, upkeep};
 use crate::config::IndexesConfig;
 
 /// How long a change of the catalog may take.
 const LIMIT: Duration = Duration::from_secs(30);
-/// How many partitions are declared at a time.
-const CONCURRENT_PARTITIONS: usize = 16;
 
 /// What became of the wish for an index.
 #[derive(Debug, Clone, PartialEq)]
@@ -34,6 +31,14 @@ pub enum Creation {
     },
 }
 
+/// What is asked for.
+#[derive(Clone)]
+struct Wish {
+    definition: IndexDefinition,
+    automatic: bool,
+    restored_from: Option<Uuid>,
+}
+
 impl Creation {
     /// The index, whether it is the wished one or not.
     pub fn into_entry(self) -> Arc<Entry> {
@@ -48,7 +53,25 @@ impl CatalogHandle {
     /// asked for it.
     pub async fn create(&self, name: &IndexName, definition: IndexDefinition, automatic: bool) -> Result<Creation, CatalogError> {
         definition.validate().map_err(CatalogError::Definition)?;
-        within("the index was not ready", self.create_or_find(name, definition, automatic)).await
+        let wish = Wish { definition, automatic, restored_from: None };
+        within("the index was not ready", self.create_or_find(name, wish)).await
+    }
+
+    /// Creates the index so that it begins with the snapshots of `restored_from`, a creation in a catalog that was lost.
+    /// Can be repeated: an index of that name that was restored so is the answer; any other is `Taken`.
+    pub async fn restore(
+        &self,
+        name: &IndexName,
+        definition: IndexDefinition,
+        restored_from: Uuid,
+    ) -> Result<Arc<Entry>, CatalogError> {
+        definition.validate().map_err(CatalogError::Definition)?;
+        let wish = Wish { definition, automatic: false, restored_from: Some(restored_from) };
+        let entry = within("the index was not ready", self.create_or_find(name, wish)).await?.into_entry();
+        match entry.restored_from == Some(restored_from) {
+            true => Ok(entry),
+            false => Err(CatalogError::Taken(name.clone())),
+        }
     }
 
     /// The index that a document asks for; creates it with the defaults if the configuration lets documents do that.
@@ -88,12 +111,7 @@ impl CatalogHandle {
         within("no epoch was given", taken).await.map(|position| position.0)
     }
 
-    async fn create_or_find(
-        &self,
-        name: &IndexName,
-        definition: IndexDefinition,
-        automatic: bool,
-    ) -> Result<Creation, CatalogError> {
+    async fn create_or_find(&self, name: &IndexName, wish: Wish) -> Result<Creation, CatalogError> {
         self.ready(Instant::now() + LIMIT).await?;
         let _one_at_a_time = self.shared.creating.lock().await;
         let mut own = None;
@@ -101,7 +119,7 @@ impl CatalogHandle {
             match self.find(name) {
                 Some(entry) if entry.ready && own == Some(entry.index.generation.0) => return Ok(Creation::Created(entry)),
                 Some(entry) if entry.ready => {
-                    let differences = entry.definition.differences(&definition);
+                    let differences = entry.definition.differences(&wish.definition);
                     return Ok(match differences.is_empty() {
                         true => Creation::Exists(entry),
                         false => Creation::Differs { entry, differences },
@@ -116,8 +134,8 @@ impl CatalogHandle {
                     return Err(CatalogError::Unavailable(format!("index \"{name}\" was deleted while it was being created")));
                 }
                 None => {
-                    let (name, definition) = (name.clone(), definition.clone());
-                    let create = |request| Event::Create { name, definition, request, automatic, restored_from: None };
+                    let (name, Wish { definition, automatic, restored_from }) = (name.clone(), wish.clone());
+                    let create = |request| Event::Create { name, definition, request, automatic, restored_from };
                     own = Some(self.append_own(create).await?.0);
                 }
             }
@@ -126,13 +144,7 @@ impl CatalogHandle {
 
     /// Makes the logs and queues of an index whose name is reserved, then says so.
     async fn complete(&self, entry: &Entry) -> Result<(), CatalogError> {
-        let limits = LogLimits { max_bytes: Some(entry.definition.log_max_bytes) };
-        stream::iter(partitions(entry).map(Ok))
-            .try_for_each_concurrent(CONCURRENT_PARTITIONS, |partition| async move {
-                self.shared.ports.rpc.create(&partition).await.map_err(unavailable)?;
-                self.shared.ports.log.create(&LogName::Partition(partition), limits).await.map_err(unavailable)
-            })
-            .await?;
+        parts::create(&self.shared.ports, entry).await?;
         self.append(Event::Ready { index: entry.index.clone() }).await?;
         let name = &entry.index.name;
         let settled = |found: Option<&Arc<Entry>>| found.is_none_or(|found| found.ready || found.index != entry.index);
@@ -144,19 +156,9 @@ impl CatalogHandle {
         Ok(())
     }
 
-    /// Deletes the logs and queues of an index that is gone. What cannot be deleted is of no use to anybody, and
-    /// harms nobody: its generation never comes back.
+    /// What this does not manage to remove is logged, and left to the upkeep.
     async fn remove_parts(&self, entry: &Entry) {
-        stream::iter(partitions(entry))
-            .for_each_concurrent(CONCURRENT_PARTITIONS, |partition| async move {
-                let queue = self.shared.ports.rpc.delete(&partition).await.map_err(|error| error.to_string());
-                let name = LogName::Partition(partition);
-                let log = self.shared.ports.log.delete(&name).await.map_err(|error| error.to_string());
-                if let Err(error) = queue.and(log) {
-                    tracing::warn!(%name, error, "the log or the queue of a deleted index stays behind");
-                }
-            })
-            .await;
+        let _ = upkeep::remove_parts(&self.shared.ports, &self.shared.replay, entry).await;
     }
 
     /// Appends a record that carries a request, and waits until it is replayed here.
@@ -168,20 +170,8 @@ impl CatalogHandle {
     }
 
     async fn append(&self, event: Event) -> Result<(), CatalogError> {
-        self.shared.replay.state()?;
-        let record = Record::new(event).encode().map_err(unavailable)?;
-        let confirm = self.shared.ports.log.append(&LogName::Catalog, record).await.map_err(unavailable)?;
-        confirm.await.map_err(unavailable)
+        append(&self.shared.ports, &self.shared.replay, event).await
     }
-}
-
-fn partitions(entry: &Entry) -> impl Iterator<Item = PartitionId> {
-    let index = entry.index.clone();
-    (0..entry.definition.partitions.get()).map(move |partition| PartitionId { index: index.clone(), partition })
-}
-
-fn unavailable(error: impl std::fmt::Display) -> CatalogError {
-    CatalogError::Unavailable(error.to_string())
 }
 
 async fn within<T>(what: &str, work: impl Future<Output = Result<T, CatalogError>>) -> Result<T, CatalogError> {

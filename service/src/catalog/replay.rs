@@ -119,12 +119,15 @@ impl Replay {
     }
 
     pub(super) async fn ready(&self, deadline: Instant) -> Result<(), CatalogError> {
-        let mut changes = self.state.subscribe();
-        let settled = changes.wait_for(|state| !matches!(state, State::Behind));
-        match tokio::time::timeout_at(deadline.into(), settled).await {
-            Ok(_) => self.state().map(|_| ()),
-            Err(_) => Err(CatalogError::Unavailable("the catalog is still being read".to_owned())),
-        }
+        let late = |_| CatalogError::Unavailable("the catalog is still being read".to_owned());
+        tokio::time::timeout_at(deadline.into(), self.settled()).await.map_err(late)?
+    }
+
+    /// Waits until the replay has come far enough, or cannot.
+    pub(super) async fn settled(&self) -> Result<(), CatalogError> {
+        // The sender lives as long as `self`: the wait cannot fail.
+        let _ = self.state.subscribe().wait_for(|state| !matches!(state, State::Behind)).await;
+        self.state().map(|_| ())
     }
 
     /// Waits until the catalog fulfils `condition`.

@@ -143,6 +143,72 @@ async fn epochs_grow_and_the_catalog_outlives_the_process() {
 }
 
 #[tokio::test]
+async fn a_catalog_has_one_identity_for_ever() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = broker(&folder).await;
+    let handles = [started(&first).await, started(&first).await, started(&first).await];
+    let identity = handles[0].identity(soon()).await.unwrap();
+    for handle in &handles {
+        assert_eq!(handle.identity(soon()).await.unwrap(), identity);
+    }
+    drop(handles);
+    first.close().await;
+    let second = broker(&folder).await;
+    assert_eq!(started(&second).await.identity(soon()).await.unwrap(), identity);
+}
+
+#[tokio::test]
+async fn the_next_start_finishes_an_interrupted_deletion() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = broker(&folder).await;
+    let catalog = started(&broker).await;
+    let entry = catalog.create(&name("a"), definition(3), false).await.unwrap().into_entry();
+    let kept = catalog.create(&name("b"), definition(1), false).await.unwrap().into_entry();
+    drop(catalog);
+    let record = Record::new(Event::Delete { index: entry.index.clone() }).encode().unwrap();
+    broker.ports.log.append(&LogName::Catalog, record).await.unwrap().await.unwrap();
+    assert!(log_exists(&broker, &entry).await);
+
+    let catalog = started(&broker).await;
+    let mut changes = catalog.watch();
+    let finished = changes.wait_for(|catalog| catalog.leftovers().next().is_none());
+    tokio::time::timeout_at(soon().into(), finished).await.unwrap().unwrap();
+    assert!(!log_exists(&broker, &entry).await);
+    let target = RpcTarget::Partition(first_partition(&entry));
+    let call = broker.ports.rpc.call(&target, Bytes::new(), soon()).await;
+    assert!(matches!(call, Err(RpcError::NotFound(_))), "{call:?}");
+    assert!(log_exists(&broker, &kept).await);
+}
+
+#[tokio::test]
+async fn a_deletion_leaves_nothing_to_finish() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = broker(&folder).await;
+    let catalog = started(&broker).await;
+    let mut changes = catalog.watch();
+    catalog.create(&name("a"), definition(2), false).await.unwrap();
+    catalog.delete(&name("a")).await.unwrap().unwrap();
+    let finished = changes.wait_for(|catalog| catalog.leftovers().next().is_none());
+    tokio::time::timeout_at(soon().into(), finished).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn an_index_is_restored_once_however_often_one_tries() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = broker(&folder).await;
+    let catalog = started(&broker).await;
+    let lost = uuid::Uuid::new_v4();
+    let entry = catalog.restore(&name("a"), definition(2), lost).await.unwrap();
+    assert_eq!((entry.restored_from, entry.ready), (Some(lost), true));
+    assert!(log_exists(&broker, &entry).await);
+    assert_eq!(catalog.restore(&name("a"), definition(2), lost).await.unwrap(), entry);
+    let other = catalog.restore(&name("a"), definition(2), uuid::Uuid::new_v4()).await;
+    assert_eq!(other, Err(CatalogError::Taken(name("a"))));
+    catalog.create(&name("b"), definition(2), false).await.unwrap();
+    assert_eq!(catalog.restore(&name("b"), definition(2), lost).await, Err(CatalogError::Taken(name("b"))));
+}
+
+#[tokio::test]
 async fn a_record_of_a_newer_version_stops_the_catalog() {
     let folder = tempfile::tempdir().unwrap();
     let broker = broker(&folder).await;
