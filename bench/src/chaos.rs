@@ -2,31 +2,20 @@
 //! every confirmed write must be found, once, in its last version.
 
 mod plan;
-mod report;
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use serde_json::json;
 use tokio::time::{Instant, sleep};
-use warren_tests::Node;
 use warren_tests::member::Member;
-use warren_tests::searches::{Retried, Searches};
-use warren_tests::stack::{Shape, Stack};
-use warren_tests::verification::verify;
-use warren_tests::writers::WriteLoad;
+use warren_tests::searches::{Figures, Retried, Searches};
+use warren_tests::stack::Stack;
 
-use crate::logs::Logs;
+use crate::figures;
+use crate::trial::{RECOVERY, Roles, STEADY, Trial, WARM_UP};
 use plan::{Deed, Plan, Round, Target};
-
-const INDEX: &str = "chaos";
-/// The load runs undisturbed for so long, before the first round and after the last one.
-const WARM_UP: Duration = Duration::from_secs(5);
-/// Longer than the time after which a search says what is missing: whatever hangs is seen.
-const STEADY: Duration = Duration::from_secs(4);
-/// What takes longer than this after a round will not come.
-const RECOVERY: Duration = Duration::from_secs(180);
 
 /// What is deployed, what is done to it, and for how long.
 #[derive(Args, Debug)]
@@ -68,69 +57,43 @@ pub(crate) struct ChaosArgs {
 
 pub(crate) async fn run(args: &ChaosArgs) -> Result<()> {
     let seed = args.seed.unwrap_or_else(|| fastrand::u64(..1_000_000));
-    println!("chaos: seed {seed}; {args:?}");
-    let logs = Logs::new()?;
-    let shape = Shape {
-        producers: args.producers,
-        workers: args.workers,
-        queries: args.queries,
-        snapshot_interval: Duration::from_millis(args.snapshot_interval_ms),
-        logs: Some(logs.folder().to_owned()),
-    };
+    println!("seed {seed}; {args:?}");
+    let roles = Roles { producers: args.producers, workers: args.workers, queries: args.queries };
     let definition = json!({"partitions": args.partitions, "replicas": args.replicas});
-    let mut stack = Stack::start(Node::start().await?, &shape, INDEX, &definition).await?;
-    let load = WriteLoad { index: INDEX.to_owned(), ids: args.ids, per_second: args.writes, padding: 200, seed };
-    let writers = stack.write(&load, 2, 1).await?;
+    let mut trial = Trial::start(roles, Duration::from_millis(args.snapshot_interval_ms), &definition).await?;
+    let writers = trial.stack.write(&trial.write_load(args.writes, args.ids, seed), 2, 1).await?;
     // What a client does by itself: nobody had the search that finds nobody listening.
-    let searches = stack.search(args.searches, Retried::Refused)?;
+    let searches = trial.stack.search(args.searches, Retried::Refused)?;
     sleep(WARM_UP).await;
 
-    let mut plan = Plan::new(seed, &stack);
+    let mut plan = Plan::new(seed, &trial.stack);
     for number in 1..=args.rounds {
         let round = plan.next_round();
-        let before = searches.figures();
-        let began = Instant::now();
-        happen(&round, &mut stack).await.with_context(|| format!("round {number}: {}", round.name(&stack)))?;
+        let name = round.name(&trial.stack);
+        let (before, began) = (searches.figures(), Instant::now());
+        happen(&round, &mut trial.stack).await.with_context(|| format!("round {number}: {name}"))?;
         let back = began.elapsed();
-        recovered(&stack, &searches).await.with_context(|| format!("after round {number}: {}", round.name(&stack)))?;
-        stack.check()?;
-        report::round(number, &round.name(&stack), back, &before, &searches.figures(), began);
+        recovered(&trial.stack, &searches).await.with_context(|| format!("after round {number}: {name}"))?;
+        trial.stack.check()?;
+        println!(
+            "round {number:3}: {name}: running again after {:.1} s; {}",
+            back.as_secs_f64(),
+            became(&before, &searches, began)
+        );
     }
-
-    sleep(WARM_UP).await;
-    println!("quiet: every write that was begun is brought to its end");
-    let (ledgers, written) = writers.finish(RECOVERY).await?;
-    let searched = searches.finish().await?;
-    stack.whole(RECOVERY).await?;
-    let verdict = verify(stack.query()?, INDEX, &ledgers).await?;
-    report::end(&written, &searched, &verdict);
-    let letters = dead_letters(&stack).await?;
-    println!("dead letters: {letters}");
-    verdict.check()?;
-    if letters > 0 {
-        bail!("{letters} writes are in the dead letters");
-    }
-    logs.discard()
+    trial.end_load(writers, searches).await?;
+    no_dead_letters(&trial.stack).await?;
+    trial.succeed()
 }
 
-/// Does what the round says, from the first signal until the process is there again.
+/// Does what the round says, from the first signal until the process runs again.
 async fn happen(round: &Round, stack: &mut Stack) -> Result<()> {
     let Round { target, deed, pause } = *round;
-    if target == Target::Broker {
-        let node = stack.deployment.node().clone();
-        match deed {
-            Deed::Kill => node.kill9().await?,
-            Deed::Stop => node.stop().await?,
-            Deed::Freeze => node.pause().await?,
-        }
-        sleep(pause).await;
-        return if deed == Deed::Freeze { node.resume().await } else { node.start_again().await };
-    }
     let member: &mut Member = match target {
         Target::Producer(number) => &mut stack.producers[number],
         Target::Worker(number) => &mut stack.workers[number],
         Target::Query(number) => &mut stack.queries[number],
-        Target::Broker => bail!("the broker is no member"),
+        Target::Broker => return happen_to_broker(stack, deed, pause).await,
     };
     match deed {
         Deed::Kill => member.kill9()?,
@@ -139,6 +102,17 @@ async fn happen(round: &Round, stack: &mut Stack) -> Result<()> {
     }
     sleep(pause).await;
     if deed == Deed::Freeze { member.thaw() } else { member.start() }
+}
+
+async fn happen_to_broker(stack: &Stack, deed: Deed, pause: Duration) -> Result<()> {
+    let node = stack.deployment.node();
+    match deed {
+        Deed::Kill => node.kill9().await?,
+        Deed::Stop => node.stop().await?,
+        Deed::Freeze => node.pause().await?,
+    }
+    sleep(pause).await;
+    if deed == Deed::Freeze { node.resume().await } else { node.start_again().await }
 }
 
 /// Waits until everything is held and served again, and no search has failed for a while.
@@ -150,9 +124,26 @@ async fn recovered(stack: &Stack, searches: &Searches) -> Result<()> {
     searches.steady(STEADY, RECOVERY).await
 }
 
-async fn dead_letters(stack: &Stack) -> Result<u64> {
+/// What became of the searches of a round.
+fn became(before: &Figures, searches: &Searches, began: Instant) -> String {
+    let after = searches.figures();
+    match after.last_failed().filter(|last| *last >= began) {
+        None => "no search failed".to_owned(),
+        Some(last) => {
+            let failed = figures::causes(&after.causes_since(before));
+            format!("answers complete again after {:.1} s; failed: {failed}", (last - began).as_secs_f64())
+        }
+    }
+}
+
+async fn no_dead_letters(stack: &Stack) -> Result<()> {
     let (status, answer) = stack.query()?.get("/dead-letters?limit=5").await?;
-    let letters = answer["letters"].as_array().with_context(|| format!("{status}: {answer}"))?;
-    letters.iter().for_each(|letter| println!("  {letter}"));
-    Ok(letters.len() as u64)
+    match answer["letters"].as_array().map(Vec::as_slice) {
+        Some([]) => Ok(()),
+        Some(_) => bail!("writes are in the dead letters: {answer}"),
+        None => {
+            ensure!(status == 200, "{status}: {answer}");
+            bail!("no dead letters in {answer}")
+        }
+    }
 }

@@ -9,10 +9,16 @@
 //! ```
 
 mod chaos;
-mod logs;
+mod figures;
+mod freeze;
+mod kill_replica;
 mod pipeline;
 mod process;
 mod raw;
+mod recover;
+mod rolling;
+mod scale;
+mod trial;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -55,6 +61,16 @@ enum What {
     },
     /// Disturb processes at random under writes and searches, and check that nothing confirmed is lost
     Chaos(chaos::ChaosArgs),
+    /// Kill a worker whose partitions others hold, too: no search may fail
+    KillReplica(kill_replica::KillReplicaArgs),
+    /// Kill the worker of partitions that nobody else holds: how long until all answer again
+    Recover(recover::RecoverArgs),
+    /// Add workers and take them away: no search may fail, no partition be without a server
+    Scale(scale::ScaleArgs),
+    /// Freeze a worker: others take over, and it steps back when it goes on
+    Freeze(freeze::FreezeArgs),
+    /// Stop and start every process, one by one: no search may fail, no write be lost
+    Rolling(rolling::RollingArgs),
 }
 
 #[derive(Args)]
@@ -80,6 +96,11 @@ fn main() -> Result<()> {
             until_interrupted(pipeline::run(&input, &broker, broker_pid, workers))
         }
         What::Chaos(args) => until_interrupted(chaos::run(&args)),
+        What::KillReplica(args) => until_interrupted(kill_replica::run(&args)),
+        What::Recover(args) => until_interrupted(recover::run(&args)),
+        What::Scale(args) => until_interrupted(scale::run(&args)),
+        What::Freeze(args) => until_interrupted(freeze::run(&args)),
+        What::Rolling(args) => until_interrupted(rolling::run(&args)),
     }
 }
 

@@ -94,8 +94,7 @@ impl Ledger {
     pub fn document(&self, write: Write) -> Option<Value> {
         let version = write.state?;
         let mut random = Rng::with_seed(write.number as u64 ^ (version << 32));
-        let words: Vec<_> = (0..12).map(|_| word(&mut random)).collect();
-        let mut document = json!({"id": self.id(write), "writer": self.writer, "version": version, "text": words.join(" ")});
+        let mut document = json!({"id": self.id(write), "version": version, "text": text(&mut random)});
         if self.padding > 0 {
             // Nothing that a compressor could make small.
             document["padding"] = (0..self.padding).map(|_| random.alphanumeric()).collect::<String>().into();
@@ -131,6 +130,11 @@ impl Ledger {
     fn name(&self, number: usize) -> String {
         format!("{}-{number:06}", self.writer)
     }
+}
+
+/// What a document says.
+pub fn text(random: &mut Rng) -> String {
+    (0..12).map(|_| word(random)).collect::<Vec<_>>().join(" ")
 }
 
 /// A word that documents are made of.

@@ -14,7 +14,9 @@ mod rabbitmq;
 pub mod searches;
 pub mod stack;
 pub mod status;
+pub mod store;
 pub mod verification;
+pub mod watcher;
 pub mod writers;
 
 pub use api::Api;

@@ -3,15 +3,20 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
-use serde_json::Value;
+use anyhow::{Context, Result, ensure};
+use fastrand::Rng;
+use serde_json::{Value, json};
 
 use crate::deployment::Deployment;
 use crate::member::{Member, Role};
 use crate::searches::{Retried, SearchLoad, Searches};
 use crate::status::{self, Status};
+use crate::store::{StoreFolder, StoredPartition};
 use crate::writers::{Way, WriteLoad, Writers};
-use crate::{Api, Node};
+use crate::{Api, Node, eventually, ledger};
+
+/// Documents of one upload.
+const CHUNK: usize = 1000;
 
 /// How many of each role there are, and what they share.
 #[derive(Clone, Debug)]
@@ -32,8 +37,8 @@ pub struct Shape {
 pub struct Stack {
     /// Where it runs.
     pub deployment: Deployment,
-    /// The folder of the object store.
-    pub store: PathBuf,
+    /// The object store.
+    pub store: StoreFolder,
     /// The producers.
     pub producers: Vec<Member>,
     /// The workers.
@@ -52,7 +57,7 @@ impl Stack {
         if let Some(logs) = &shape.logs {
             deployment.log_to(logs);
         }
-        let store = deployment.share_store(shape.snapshot_interval)?;
+        let store = StoreFolder(deployment.share_store(shape.snapshot_interval)?);
         let mut of = |role, count: usize| (0..count).map(|_| deployment.member(role)).collect::<Result<Vec<_>>>();
         let (mut producers, mut workers) = (of(Role::Producer, shape.producers)?, of(Role::Worker, shape.workers)?);
         let mut queries = of(Role::QueryService, shape.queries)?;
@@ -61,7 +66,7 @@ impl Stack {
         }
         queries.first().context("no query service")?.api()?.create(index, definition).await?;
         workers.iter_mut().try_for_each(Member::start)?;
-        let replicas = definition["replicas"].as_u64().unwrap_or(1) as usize;
+        let replicas = usize::try_from(definition["replicas"].as_u64().unwrap_or(1))?;
         let stack = Self { deployment, store, producers, workers, queries, index: index.to_owned(), replicas };
         stack.whole(crate::api::PATIENCE).await?;
         Ok(stack)
@@ -72,17 +77,51 @@ impl Stack {
         self.queries.iter().find(|query| query.runs()).context("no query service runs")?.api()
     }
 
-    /// Waits until each partition is held and served as often as it has replicas.
+    /// Waits until each partition is held and served as often as it has replicas, or there are workers.
     pub async fn whole(&self, limit: Duration) -> Result<Status> {
-        let what = "every partition has all its replicas";
-        status::until(self.query()?, &self.index, what, limit, |status| status.whole(self.replicas)).await
+        let replicas = self.replicas.min(self.running_workers());
+        let what = format!("every partition has {replicas} replicas");
+        status::until(self.query()?, &self.index, &what, limit, |status| status.whole(replicas)).await
     }
 
     /// Waits until that is so, and the workers that run hold equally much, but for one slot.
     pub async fn balanced(&self, limit: Duration) -> Result<Status> {
-        let workers = self.workers.iter().filter(|worker| worker.runs()).count();
+        let workers = self.running_workers();
         let what = format!("{workers} workers share all replicas equally");
-        status::until(self.query()?, &self.index, &what, limit, |status| status.balanced(self.replicas, workers)).await
+        let balanced = |status: &Status| status.balanced(self.replicas.min(workers), workers);
+        status::until(self.query()?, &self.index, &what, limit, balanced).await
+    }
+
+    fn running_workers(&self) -> usize {
+        self.workers.iter().filter(|worker| worker.runs()).count()
+    }
+
+    /// Waits until every copy of each partition is at one place of its log, and a snapshot there.
+    pub async fn saved(&self, limit: Duration) -> Result<()> {
+        eventually("everything is in a snapshot", limit, async || {
+            let status = Status::of(self.query()?, &self.index).await?;
+            let stored = self.store.partitions()?;
+            for (number, copies) in status.partitions().iter().enumerate() {
+                let saved = stored.get(&(number as u64)).map_or(Ok(0), StoredPartition::log_bytes)?;
+                let all = !copies.is_empty() && copies.iter().all(|copy| copy.log_bytes == saved);
+                ensure!(all, "partition {number}: {saved} bytes of the log are in a snapshot: {copies:?}");
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Publishes so many documents, which nobody changes later, and waits until they are found.
+    pub async fn fill(&self, documents: usize) -> Result<()> {
+        let producer = self.producers.first().context("no producer")?.api()?;
+        let mut random = Rng::with_seed(documents as u64);
+        for first in (0..documents).step_by(CHUNK) {
+            let numbers = first..documents.min(first + CHUNK);
+            let chunk: Vec<_> =
+                numbers.map(|number| json!({"id": format!("f-{number:08}"), "text": ledger::text(&mut random)})).collect();
+            producer.publish(&self.index, &chunk).await?;
+        }
+        self.query()?.found(&self.index, documents).await
     }
 
     /// One more worker, with an empty folder.

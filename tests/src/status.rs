@@ -30,6 +30,8 @@ pub struct Replica {
     pub position: Option<String>,
     /// How many documents it has.
     pub documents: u64,
+    /// The bytes of the log that are in it.
+    pub log_bytes: u64,
     /// What has stopped it, or what it has lost.
     pub trouble: Option<String>,
 }
@@ -118,6 +120,7 @@ impl Replica {
             serving: value["state"] == "serving",
             position: value["position"].as_str().map(str::to_owned),
             documents: value["documents"].as_u64().unwrap_or(0),
+            log_bytes: value["log_bytes"].as_u64().unwrap_or(0),
             trouble: value["lost"].as_str().or_else(|| value["error"].as_str()).map(str::to_owned),
         }
     }

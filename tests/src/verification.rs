@@ -87,10 +87,10 @@ impl fmt::Display for Verdict {
 }
 
 /// Waits until everything written is in every copy, then looks for each id, by searches and by fetches. What is wrong
-/// in one pass is wrong; it counts once.
-pub async fn verify(api: &Api, index: &str, ledgers: &[Ledger]) -> Result<Verdict> {
+/// in one pass is wrong; it counts once. `others` are documents of the index that are in no ledger.
+pub async fn verify(api: &Api, index: &str, ledgers: &[Ledger], others: u64) -> Result<Verdict> {
     let mut verdict = Verdict { unconfirmed: ledgers.iter().map(Ledger::unconfirmed).sum(), ..Verdict::default() };
-    let live = ledgers.iter().map(Ledger::live).fold((0, 0), |sum, (least, most)| (sum.0 + least, sum.1 + most));
+    let live = ledgers.iter().map(Ledger::live).fold((others, others), |sum, (least, most)| (sum.0 + least, sum.1 + most));
     let settled = eventually("every copy has everything", SETTLED, async || {
         let (counted, held) = (api.count(index).await?, Status::of(api, index).await?.documents()?);
         ensure!((live.0..=live.1).contains(&counted) && counted == held, "{live:?} live, {counted} found, {held} held");
