@@ -14,7 +14,7 @@ use warren_tests::searches::{Figures, Retried, Searches};
 use warren_tests::stack::Stack;
 
 use crate::figures;
-use crate::trial::{RECOVERY, Roles, STEADY, Trial, WARM_UP};
+use crate::trial::{RECOVERY, Roles, STEADY, TIMEOUT, Trial, WARM_UP};
 use plan::{Deed, Plan, Round, Target};
 
 /// What is deployed, what is done to it, and for how long.
@@ -63,7 +63,7 @@ pub(crate) async fn run(args: &ChaosArgs) -> Result<()> {
     let mut trial = Trial::start(roles, Duration::from_millis(args.snapshot_interval_ms), &definition).await?;
     let writers = trial.stack.write(&trial.write_load(args.writes, args.ids, seed), 2, 1).await?;
     // What a client does by itself: nobody had the search that finds nobody listening.
-    let searches = trial.stack.search(args.searches, Retried::Refused)?;
+    let searches = trial.stack.search(args.searches, TIMEOUT, Retried::Refused)?;
     sleep(WARM_UP).await;
 
     let mut plan = Plan::new(seed, &trial.stack);

@@ -10,7 +10,7 @@ use warren_tests::searches::Retried;
 use warren_tests::status;
 
 use crate::figures;
-use crate::trial::{RECOVERY, Roles, STEADY, Trial, WARM_UP};
+use crate::trial::{RECOVERY, Roles, STEADY, TIMEOUT, Trial, WARM_UP};
 
 /// What is deployed, and for how long the worker is frozen.
 #[derive(Args, Debug)]
@@ -45,7 +45,7 @@ pub(crate) async fn run(args: &FreezeArgs) -> Result<()> {
     trial.fill(args.documents).await?;
     trial.stack.balanced(RECOVERY).await?;
     let writers = trial.stack.write(&trial.write_load(args.writes, 1000, 1), 1, 0).await?;
-    let searches = trial.stack.search(args.searches, Retried::Refused)?;
+    let searches = trial.stack.search(args.searches, TIMEOUT, Retried::Refused)?;
     sleep(WARM_UP).await;
 
     let began = Instant::now();

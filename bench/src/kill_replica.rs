@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep};
 use warren_tests::searches::Retried;
 
 use crate::figures;
-use crate::trial::{RECOVERY, Roles, Trial};
+use crate::trial::{RECOVERY, Roles, TIMEOUT, Trial};
 
 const BEFORE: Duration = Duration::from_secs(10);
 const AFTER: Duration = Duration::from_secs(20);
@@ -41,7 +41,7 @@ pub(crate) async fn run(args: &KillReplicaArgs) -> Result<()> {
     trial.fill(args.documents).await?;
     trial.stack.balanced(RECOVERY).await?;
     let writers = trial.stack.write(&trial.write_load(args.writes, 1000, 1), 1, 0).await?;
-    let searches = trial.stack.search(args.searches, Retried::Refused)?;
+    let searches = trial.stack.search(args.searches, TIMEOUT, Retried::Refused)?;
     sleep(BEFORE).await;
     let killed = Instant::now();
     trial.stack.workers[0].kill9()?;

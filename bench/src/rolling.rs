@@ -14,7 +14,7 @@ use warren_tests::member::Member;
 use warren_tests::searches::{Retried, Searches};
 use warren_tests::stack::Stack;
 
-use crate::trial::{RECOVERY, Roles, STEADY, Trial, WARM_UP};
+use crate::trial::{RECOVERY, Roles, STEADY, TIMEOUT, Trial, WARM_UP};
 
 /// How large the load is.
 #[derive(Args, Debug)]
@@ -45,7 +45,7 @@ pub(crate) async fn run(args: &RollingArgs) -> Result<()> {
     let mut trial = Trial::start(roles, Duration::from_secs(10), &definition).await?;
     trial.fill(args.documents).await?;
     let writers = trial.stack.write(&trial.write_load(args.writes, 2000, 1), 2, 1).await?;
-    let searches = trial.stack.search(args.searches, Retried::RefusedAnd503)?;
+    let searches = trial.stack.search(args.searches, TIMEOUT, Retried::RefusedAnd503)?;
     sleep(WARM_UP).await;
     let of_roles: [OfRole; 3] = [|stack| &mut stack.queries, |stack| &mut stack.workers, |stack| &mut stack.producers];
     for of_role in of_roles {

@@ -11,7 +11,7 @@ use warren_tests::searches::Retried;
 use warren_tests::stack::Stack;
 use warren_tests::watcher::Watcher;
 
-use crate::trial::{RECOVERY, Roles, STEADY, Trial, WARM_UP};
+use crate::trial::{RECOVERY, Roles, STEADY, TIMEOUT, Trial, WARM_UP};
 
 /// What is deployed, and how large the load is.
 #[derive(Args, Debug)]
@@ -43,7 +43,7 @@ pub(crate) async fn run(args: &ScaleArgs) -> Result<()> {
     let mut trial = Trial::start(roles, Duration::from_secs(10), &definition).await?;
     trial.fill(args.documents).await?;
     let writers = trial.stack.write(&trial.write_load(args.writes, 2000, 1), 1, 0).await?;
-    let searches = trial.stack.search(args.searches, Retried::Refused)?;
+    let searches = trial.stack.search(args.searches, TIMEOUT, Retried::Refused)?;
     let watcher = Watcher::start(trial.stack.query()?, &trial.stack.index);
     sleep(WARM_UP).await;
     for wanted in args.workers.iter().skip(1) {

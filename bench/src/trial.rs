@@ -18,6 +18,8 @@ use crate::figures;
 const INDEX: &str = "trial";
 /// Load runs undisturbed for so long before something happens.
 pub(crate) const WARM_UP: Duration = Duration::from_secs(5);
+/// What a search may take: the default.
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(2);
 /// Longer than the time after which a search says what is missing: whatever hangs is seen.
 pub(crate) const STEADY: Duration = Duration::from_secs(4);
 /// What takes longer than this after a disturbance will not come.

@@ -22,9 +22,8 @@ pub use latencies::Latencies;
 
 /// Searches beyond it wait for nothing: they count as failed.
 const MAX_UNDER_WAY: usize = 1000;
-/// The client gives up later than the query service, whose answer says what is missing.
-const ANSWER: Duration = Duration::from_secs(10);
-const TIMEOUT_MS: u64 = 2000;
+/// The client gives up so much later than the query service, whose answer says what is missing.
+const GRACE: Duration = Duration::from_secs(8);
 
 /// What is to be searched.
 #[derive(Clone, Debug)]
@@ -33,6 +32,8 @@ pub struct SearchLoad {
     pub index: String,
     /// Searches a second.
     pub per_second: u32,
+    /// The time that each search has.
+    pub timeout: Duration,
     /// What is asked again.
     pub retried: Retried,
 }
@@ -71,7 +72,7 @@ impl Searches {
     pub fn start(load: &SearchLoad, addresses: &[String]) -> Result<Self> {
         let (figures, stop) = (Arc::new(Mutex::new(Figures::new())), CancellationToken::new());
         let urls = addresses.iter().map(|address| format!("http://{address}/indexes/{}/search", load.index)).collect();
-        let client = http::fresh_client(ANSWER)?;
+        let client = http::fresh_client(load.timeout + GRACE)?;
         let searcher = Arc::new(Searcher { client, urls, load: load.clone(), figures: Arc::clone(&figures) });
         let mut load = JoinSet::new();
         load.spawn(searcher.run(stop.clone()));
@@ -134,7 +135,7 @@ impl Searcher {
     async fn search(self: Arc<Self>, number: usize) {
         let mut random = Rng::with_seed(number as u64);
         let query = format!("{} {}", ledger::word(&mut random), ledger::word(&mut random));
-        let body = json!({"query": query, "timeout_ms": TIMEOUT_MS});
+        let body = json!({"query": query, "timeout_ms": self.load.timeout.as_millis() as u64});
         let began = Instant::now();
         let mut outcome = self.ask(number, &body).await;
         if let Outcome::Failed { cause, again: true } = &outcome {

@@ -147,9 +147,9 @@ impl Stack {
         Writers::start(load, &ways).await
     }
 
-    /// Starts searches at all query services in turn.
-    pub fn search(&self, per_second: u32, retried: Retried) -> Result<Searches> {
+    /// Starts searches at all query services in turn, each of which may take so long.
+    pub fn search(&self, per_second: u32, timeout: Duration, retried: Retried) -> Result<Searches> {
         let addresses: Vec<_> = self.queries.iter().map(|query| Ok(query.api()?.address.clone())).collect::<Result<_>>()?;
-        Searches::start(&SearchLoad { index: self.index.clone(), per_second, retried }, &addresses)
+        Searches::start(&SearchLoad { index: self.index.clone(), per_second, timeout, retried }, &addresses)
     }
 }
