@@ -13,12 +13,13 @@ RUN cargo build --profile ${PROFILE} --locked -p warren -p warren-producer -p wa
     && cd target/${PROFILE} && cp warren producer worker query-service /out/
 
 FROM ${RUNTIME}
-# For amqps:// and links: the certificate authorities.
+# For amqps://, links and object stores: the certificate authorities. A volume takes over owner and mode of the folder that it
+# is mounted on for the first time.
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends ca-certificates \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --system --uid 10001 --home-dir /var/lib/warren --shell /usr/sbin/nologin warren \
-    && install --directory --owner=warren --group=warren --mode=750 /var/lib/warren
+    && install --directory --owner=warren --group=warren --mode=750 /var/lib/warren /var/lib/warren-snapshots
 COPY --from=builder /out/ /usr/local/bin/
 # By number, so that an orchestrator can see that it is not root.
 USER 10001

@@ -56,10 +56,6 @@ struct DocumentPath {
     id: String,
 }
 
-fn index_name(name: String) -> Result<IndexName, Problem> {
-    IndexName::new(name).map_err(|error| Problem::new(Code::InvalidIndexName, error.to_string()).with_field("index"))
-}
-
 /// Publish documents
 ///
 /// An object, an array of objects, or NDJSON, as it is or compressed with gzip or zstd, streamed. An index that does
@@ -83,7 +79,7 @@ async fn upload_documents(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
-    let index = index_name(path.index)?;
+    let index = IndexName::new(path.index)?;
     let mut splitter = Splitter::new(form(&headers)?, producer.config.http.max_document_bytes.get() as usize);
     let mut chunks = decoded(&headers, body, producer.config.http.max_body_bytes.get())?;
     let max_listed = producer.config.producer.max_rejected_listed as usize;
@@ -219,7 +215,7 @@ async fn put_document(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
-    let (index, id) = (index_name(path.index)?, document_id(path.id)?);
+    let (index, id) = (IndexName::new(path.index)?, DocumentId::new(path.id)?);
     let limit = producer.config.http.max_document_bytes.get() as usize;
     let mut chunks = decoded(&headers, body, limit as u64)?;
     let mut document = Vec::new();
@@ -250,7 +246,7 @@ async fn delete_document(
     ApiPath(path): ApiPath<DocumentPath>,
     ApiQuery(NoParameters {}): ApiQuery<NoParameters>,
 ) -> Result<Response, ApiError> {
-    let (index, id) = (index_name(path.index)?, document_id(path.id)?);
+    let (index, id) = (IndexName::new(path.index)?, DocumentId::new(path.id)?);
     let (entry, write) = producer.admission().delete(&index, id)?;
     keep(&producer, &entry, write).await
 }
@@ -261,8 +257,4 @@ async fn keep(producer: &Producer, entry: &Entry, write: Write) -> Result<Respon
     let handed = producer.publisher.write(entry, vec![write]).await.map_err(Problem::from)?;
     handed.confirmed().await.map_err(Problem::from)?;
     Ok((StatusCode::ACCEPTED, Json(accepted)).into_response())
-}
-
-fn document_id(id: String) -> Result<DocumentId, Problem> {
-    DocumentId::new(id).map_err(|error| Problem::new(Code::InvalidId, error.to_string()).with_field("id"))
 }

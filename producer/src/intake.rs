@@ -14,7 +14,6 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
-use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 use warren_protocol::Problem;
 use warren_protocol::batch::WriterId;
@@ -31,9 +30,7 @@ use crate::publisher::{Publisher, WriteError, Writer};
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// Between two looks at a log that is full.
-const FULL_PAUSE: Duration = Duration::from_secs(1);
-/// How long a full log holds all others up, before its documents go to the dead letters.
-const FULL_PATIENCE: Duration = Duration::from_secs(30);
+const FULL_PAUSE: Duration = Duration::from_millis(250);
 
 /// The intake of one process.
 #[derive(Clone)]
@@ -135,28 +132,40 @@ impl Session<'_> {
             // A message that came before may have killed its consumer: it must not take its neighbours along.
             self.settle_all().await?;
         }
-        match message::write_of(&self.admission, &delivery.message).await {
-            Ok((entry, write)) => {
-                let deadline = Instant::now() + FULL_PATIENCE;
-                let handed = loop {
-                    match publisher.write(&entry, vec![write.clone()]).await {
-                        Err(WriteError::LogFull(detail)) if Instant::now() < deadline => self.wait_for_space(&detail).await?,
-                        other => break other,
-                    }
-                };
-                match handed {
-                    Ok(handed) => {
-                        self.settling.push(Box::pin(async move { settle_write(delivery, handed.confirmed().await).await }));
-                    }
-                    // Nothing was handed over: only the documents of that log go, and the queue moves on.
-                    Err(error @ WriteError::LogFull(_)) => self.refuse(delivery, error.into()),
-                    Err(error) => return Err(error.into()),
+        let mut waits = false;
+        loop {
+            let (entry, write) = match message::write_of(&self.admission, &delivery.message).await {
+                Ok(admitted) => admitted,
+                // What a client has to mend is a dead letter; what the broker has to, holds the queue up.
+                Err(Refused::Index(problem)) if problem.status >= 500 => return Err(SessionEnd::Index(problem)),
+                Err(Refused::Document(problem) | Refused::Index(problem)) => {
+                    self.refuse(delivery, problem);
+                    break;
                 }
+            };
+            let handed = tokio::select! {
+                handed = publisher.write(&entry, vec![write]) => handed,
+                () = self.stop.requested() => return Ok(()),
+            };
+            match handed {
+                Ok(handed) => {
+                    self.settling.push(Box::pin(async move { settle_write(delivery, handed.confirmed().await).await }));
+                    break;
+                }
+                // The queue fills up meanwhile, and refuses what is published to it.
+                Err(WriteError::LogFull(detail)) => {
+                    if !std::mem::replace(&mut waits, true) {
+                        tracing::warn!(detail, "the intake waits until a log has room again");
+                    }
+                    if !self.wait(&delivery).await? {
+                        return Ok(());
+                    }
+                }
+                Err(error) => return Err(error.into()),
             }
-            Err(Refused::Document(problem)) => self.refuse(delivery, problem),
-            // What a client has to mend is a dead letter; what the broker has to, holds the queue up.
-            Err(Refused::Index(problem)) if problem.status >= 500 => return Err(SessionEnd::Index(problem)),
-            Err(Refused::Index(problem)) => self.refuse(delivery, problem),
+        }
+        if waits {
+            tracing::info!("the log has room again, the intake goes on");
         }
         if alone { self.settle_all().await } else { Ok(()) }
     }
@@ -179,13 +188,20 @@ impl Session<'_> {
         self.settling.push(Box::pin(async move { Ok(delivery.settle(dead_letter(problem)).await?) }));
     }
 
-    /// Holds the queue up for a while.
-    async fn wait_for_space(&mut self, detail: &str) -> Result<(), SessionEnd> {
-        tracing::warn!(detail, "the intake waits for a log that is full");
-        tokio::select! {
-            () = tokio::time::sleep(FULL_PAUSE) => Ok(()),
-            () = self.stop.requested() => Err(SessionEnd::ConsumerLost),
+    /// Waits a little with a message in hand, and settles what was appended before; false if the intake is to stop. What is
+    /// in hand then comes again.
+    async fn wait(&mut self, in_hand: &Delivery) -> Result<bool, SessionEnd> {
+        let pause = tokio::time::sleep(FULL_PAUSE);
+        tokio::pin!(pause);
+        loop {
+            tokio::select! {
+                () = &mut pause => break,
+                () = self.stop.requested() => return Ok(false),
+                Some(settled) = self.settling.next() => self.note(settled)?,
+            }
         }
+        in_hand.check().await?;
+        Ok(true)
     }
 
     async fn settle_all(&mut self) -> Result<(), SessionEnd> {

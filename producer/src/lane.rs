@@ -14,7 +14,7 @@ use warren_protocol::batch::{Epoch, Payload, PayloadBuilder, Sequence, encode_op
 use warren_protocol::ports::{Appended, LogError, LogName, PartitionLog};
 use warren_service::config::ProducerConfig;
 
-use crate::log_space::LogSpace;
+use crate::log_space::{LetIn, Log};
 use crate::publisher::{Write, WriteError, Writer};
 
 /// Between two tries to open an epoch.
@@ -24,6 +24,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// Writes of one caller to one partition, in order.
 pub(crate) struct Parcel {
     pub writes: Vec<Write>,
+    /// Their room in the log.
+    pub let_in: LetIn,
     /// Their share of the producer's memory, given back when the broker has answered.
     pub room: OwnedSemaphorePermit,
     pub done: oneshot::Sender<Result<(), WriteError>>,
@@ -63,12 +65,14 @@ struct Lane {
     log: Arc<dyn PartitionLog>,
     writer: Arc<Writer>,
     config: ProducerConfig,
-    space: LogSpace,
+    space: Arc<Log>,
     /// The open epoch; `None`: the next batch needs a new one.
     epoch: Option<Epoch>,
     next: Sequence,
     builder: PayloadBuilder,
     collected: Waiting,
+    /// The room of what was collected, until it counts as appended.
+    let_in: Vec<LetIn>,
     collecting_since: Instant,
     in_flight: VecDeque<InFlight>,
     /// The log was deleted with its index.
@@ -81,7 +85,7 @@ pub(crate) async fn run(
     log: Arc<dyn PartitionLog>,
     writer: Arc<Writer>,
     config: ProducerConfig,
-    space: LogSpace,
+    space: Arc<Log>,
     parcels: mpsc::Receiver<Parcel>,
 ) {
     let lane = Lane {
@@ -94,6 +98,7 @@ pub(crate) async fn run(
         next: 0,
         builder: PayloadBuilder::default(),
         collected: Waiting::default(),
+        let_in: Vec::new(),
         collecting_since: Instant::now(),
         in_flight: VecDeque::new(),
         gone: false,
@@ -155,12 +160,14 @@ impl Lane {
         for write in &parcel.writes {
             self.builder.push(&write.id, write.body.as_deref());
         }
+        self.let_in.push(parcel.let_in);
         self.collected.0.push((parcel.done, parcel.room));
     }
 
     /// Packs what was collected and puts it on its way. An error is that batch's answer, and comes with its confirm.
     async fn send(&mut self) {
         let waiting = std::mem::take(&mut self.collected);
+        let _let_in = std::mem::take(&mut self.let_in);
         let payload = match std::mem::take(&mut self.builder).finish() {
             Ok(payload) => payload,
             Err(error) => return waiting.tell(&Err(WriteError::Unknown(format!("the batch cannot be packed: {error}")))),
@@ -176,7 +183,7 @@ impl Lane {
 
     fn encode(&self, payload: &Payload, epoch: Epoch, sequence: Sequence) -> bytes::Bytes {
         let message = payload.encode(self.writer.id(), epoch, sequence);
-        self.space.appended(&self.name, message.len() as u64);
+        self.space.append(message.len() as u64);
         message
     }
 
@@ -193,7 +200,9 @@ impl Lane {
 
     async fn open(&mut self, continues: bool, next: Sequence) -> Result<Epoch, LogError> {
         let epoch = self.writer.next_epoch();
-        self.log.append(&self.name, encode_open(self.writer.id(), epoch, continues, next)).await?.await?;
+        let message = encode_open(self.writer.id(), epoch, continues, next);
+        self.space.append(message.len() as u64);
+        self.log.append(&self.name, message).await?.await?;
         self.epoch = Some(epoch);
         Ok(epoch)
     }
@@ -202,6 +211,7 @@ impl Lane {
         match outcome {
             Ok(()) => {
                 if let Some(batch) = self.in_flight.pop_front() {
+                    self.space.confirm(batch.payload.operations());
                     batch.waiting.tell(&Ok(()));
                 }
             }

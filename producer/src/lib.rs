@@ -3,7 +3,7 @@
 //!
 //! From the edge inwards: [`http`] and [`intake`] take documents, [`split`] cuts a body into documents, [`admission`]
 //! checks them, [`upload`] counts what becomes of them, [`publisher`] hands each to the lane of its partition, and a lane packs,
-//! appends and confirms, exactly once.
+//! appends and confirms, exactly once. [`log_space`] refuses what would fill a log with what no snapshot has.
 
 pub mod admission;
 pub mod http;
@@ -37,18 +37,19 @@ pub struct Producer {
     /// The limits in force.
     pub config: Config,
     intake: Option<intake::Intake>,
+    space: log_space::LogSpace,
 }
 
 impl Producer {
     /// Starts the tasks of a producer; [`Producer::close`] ends them.
     pub fn start(config: &Config, ports: &Ports, catalog: CatalogHandle, roster: &Roster, stop: &Stop) -> Self {
-        let space = log_space::LogSpace::start(roster.clone(), stop.clone());
+        let space = log_space::LogSpace::start(ports, catalog.clone(), roster.clone());
         let publisher = Publisher::new(ports.log.clone(), publisher::Writer::process(), config.producer.clone(), space.clone());
         let intake = config
             .producer
             .intake
-            .then(|| intake::Intake::start(config.clone(), ports.clone(), catalog.clone(), space, stop.clone()));
-        Self { publisher, catalog, config: config.clone(), intake }
+            .then(|| intake::Intake::start(config.clone(), ports.clone(), catalog.clone(), space.clone(), stop.clone()));
+        Self { publisher, catalog, config: config.clone(), intake, space }
     }
 
     /// Waits until everything that was taken is confirmed or refused. Call it once nothing new comes in.
@@ -57,6 +58,7 @@ impl Producer {
             intake.stopped().await;
         }
         self.publisher.close().await;
+        self.space.close().await;
     }
 }
 

@@ -1,116 +1,145 @@
-//! How full each partition's log is: writes are refused before the broker would truncate what is still needed.
+//! How full each partition's log is: writes are refused before the broker would truncate what is in no snapshot.
 //!
-//! A broker's retention knows no consumers. So workers announce how many bytes of a log they have read, producers count
-//! what they append, and a log takes writes until half of its limit. The other half is for what other producers have
-//! appended and no worker has announced yet.
+//! A broker's retention knows no consumers. So workers announce how far they have read and how far the newest snapshot
+//! goes, producers announce what they append, and a log takes writes until half of its limit is in no snapshot. The other
+//! half is for what was appended and not announced yet.
+//!
+//! [`fill`] counts, [`log`] lets writes in, [`listening`] hears what the others say, [`announcing`] tells what this
+//! process appends, [`finding`] finds out where a log ends that this process has just met, and [`words`] says why a write
+//! is refused.
+
+mod announcing;
+mod fill;
+mod finding;
+mod listening;
+mod log;
+#[cfg(test)]
+mod tests;
+mod words;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use warren_protocol::PartitionId;
-use warren_protocol::announcement::INTERVAL_MS;
-use warren_protocol::ports::LogName;
+use warren_protocol::announcement::ProducerId;
+use warren_protocol::ports::Ports;
+use warren_service::catalog::CatalogHandle;
 use warren_service::roster::Roster;
-use warren_service::stop::Stop;
 
 use crate::publisher::WriteError;
+use log::Verdict;
 
-/// The fill of all logs that this process knows. Cheap to clone.
-#[derive(Clone, Debug, Default)]
+pub(crate) use log::{LetIn, Log};
+
+/// The logs that this process writes to. All clones are one; the last one ends the listening and the announcing.
+#[derive(Clone)]
 pub(crate) struct LogSpace {
-    fills: Arc<Mutex<HashMap<LogName, Fill>>>,
-    listener: TaskTracker,
+    shared: Arc<Shared>,
+    tasks: TaskTracker,
+    closing: CancellationToken,
+    _guard: Arc<DropGuard>,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
-struct Fill {
-    /// The bytes up to the furthest position that a worker has announced.
-    announced: u64,
-    /// What had been announced when this process first appended.
-    at_start: u64,
-    /// What this process has appended.
-    appended: u64,
+struct Shared {
+    id: ProducerId,
+    ports: Ports,
+    roster: Roster,
+    catalog: CatalogHandle,
+    /// Those that were written to, as long as their indexes exist.
+    logs: Mutex<HashMap<PartitionId, Arc<Log>>>,
+    signals: Arc<Signals>,
 }
 
-impl Fill {
-    fn bytes(self) -> u64 {
-        self.announced.max(self.at_start + self.appended)
+/// What the parts of this module tell each other.
+#[derive(Default)]
+struct Signals {
+    /// There may be room in a log where there was none.
+    changed: watch::Sender<()>,
+    /// A log is written to for the first time.
+    met: Notify,
+    /// Much was appended that the others do not know of.
+    tell: Notify,
+}
+
+impl Shared {
+    fn logs(&self) -> MutexGuard<'_, HashMap<PartitionId, Arc<Log>>> {
+        self.logs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl LogSpace {
-    /// Starts to listen to the workers' announcements.
-    pub(crate) fn start(roster: Roster, stop: Stop) -> Self {
-        let space = Self::default();
-        let listener = space.clone();
-        space.listener.spawn(async move {
-            let mut tick = tokio::time::interval(Duration::from_millis(INTERVAL_MS));
-            loop {
-                tokio::select! {
-                    _ = tick.tick() => {}
-                    () = stop.requested() => return,
-                }
-                for worker in roster.workers() {
-                    for report in worker.partitions.iter() {
-                        let partition = PartitionId { index: report.index.clone(), partition: report.partition };
-                        listener.announced(LogName::Partition(partition), report.log_bytes);
-                    }
-                }
+    /// Starts to listen and to announce.
+    pub(crate) fn start(ports: &Ports, catalog: CatalogHandle, roster: Roster) -> Self {
+        let (logs, signals) = (Mutex::default(), Arc::default());
+        let shared = Arc::new(Shared { id: ProducerId::random(), ports: ports.clone(), roster, catalog, logs, signals });
+        let (tasks, closing) = (TaskTracker::new(), CancellationToken::new());
+        tasks.spawn(closing.clone().run_until_cancelled_owned(listening::run(shared.clone())));
+        tasks.spawn(announcing::run(shared.clone(), closing.clone()));
+        let _guard = Arc::new(closing.clone().drop_guard());
+        Self { shared, tasks, closing, _guard }
+    }
+
+    /// A partition's log, whose limit on the broker is `max_bytes`.
+    pub(crate) fn log(&self, partition: &PartitionId, max_bytes: u64) -> Arc<Log> {
+        let mut logs = self.shared.logs();
+        if let Some(log) = logs.get(partition) {
+            return log.clone();
+        }
+        let log = Arc::new(Log::new(partition.clone(), max_bytes, self.shared.signals.clone()));
+        logs.insert(partition.clone(), log.clone());
+        self.shared.signals.met.notify_one();
+        log
+    }
+
+    /// Refuses if the log is full.
+    pub(crate) fn check(&self, log: &Log) -> Result<(), WriteError> {
+        log.is_full().map_or(Ok(()), |unsaved| Err(self.full(log, unsaved)))
+    }
+
+    /// Lets so many bytes of documents in to a log. Waits while it is not known how full the log is, and while what was
+    /// let in before has to be packed to see how much room it leaves; `Busy` if that takes longer than `patience`.
+    pub(crate) async fn let_in(&self, log: &Arc<Log>, bytes: u64, patience: Duration) -> Result<LetIn, WriteError> {
+        let mut changes = self.shared.signals.changed.subscribe();
+        let deadline = tokio::time::Instant::now() + patience;
+        loop {
+            match log.let_in(bytes) {
+                Ok(let_in) => return Ok(let_in),
+                Err(Verdict::Full(unsaved)) => return Err(self.full(log, unsaved)),
+                Err(verdict) => match tokio::time::timeout_at(deadline, changes.changed()).await {
+                    Ok(_) => {}
+                    Err(_) if verdict == Verdict::Unknown => return Err(WriteError::LogFull(words::unknown(&log.partition))),
+                    Err(_) => return Err(WriteError::Busy),
+                },
             }
-        });
-        space
-    }
-
-    fn announced(&self, log: LogName, bytes: u64) {
-        let mut fills = self.fills.lock().unwrap_or_else(PoisonError::into_inner);
-        let fill = fills.entry(log).or_default();
-        fill.announced = fill.announced.max(bytes);
-        if fill.appended == 0 {
-            fill.at_start = fill.announced;
         }
     }
 
-    /// Notes that this process appended a message.
-    pub(crate) fn appended(&self, log: &LogName, bytes: u64) {
-        let mut fills = self.fills.lock().unwrap_or_else(PoisonError::into_inner);
-        fills.entry(log.clone()).or_default().appended += bytes;
-    }
-
-    /// Refuses once the log is half full.
-    pub(crate) fn check(&self, partition: &PartitionId, log_max_bytes: u64) -> Result<(), WriteError> {
-        let fills = self.fills.lock().unwrap_or_else(PoisonError::into_inner);
-        let bytes = fills.get(&LogName::Partition(partition.clone())).map_or(0, |fill| fill.bytes());
-        if bytes < log_max_bytes / 2 {
-            return Ok(());
+    /// Waits until it is known how full the log is.
+    pub(crate) async fn known(&self, log: &Log, patience: Duration) -> Result<(), WriteError> {
+        let mut changes = self.shared.signals.changed.subscribe();
+        let deadline = tokio::time::Instant::now() + patience;
+        while log.lock().fill.unsaved().is_none() {
+            if tokio::time::timeout_at(deadline, changes.changed()).await.is_err() {
+                return Err(WriteError::LogFull(words::unknown(&log.partition)));
+            }
         }
-        let number = partition.partition;
-        Err(WriteError::LogFull(format!(
-            "the log of partition {number} holds {bytes} bytes, half of log_max_bytes ({log_max_bytes}): create the index \
-             anew with a larger log_max_bytes or more partitions"
-        )))
+        Ok(())
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use warren_protocol::{IndexName, IndexRef, index_name::Generation};
+    fn full(&self, log: &Log, unsaved: u64) -> WriteError {
+        let snapshot = log.lock().fill.snapshot();
+        let cause = words::cause(&self.shared.roster, &log.partition, snapshot.is_some());
+        WriteError::LogFull(words::full(&log.partition, unsaved, log.max_bytes, snapshot, &cause))
+    }
 
-    #[test]
-    fn a_log_takes_writes_until_half_of_its_limit() {
-        let index = IndexRef { name: IndexName::new("a").unwrap(), generation: Generation(1) };
-        let partition = PartitionId { index, partition: 0 };
-        let (space, log) = (LogSpace::default(), LogName::Partition(partition.clone()));
-        space.announced(log.clone(), 300);
-        assert!(space.check(&partition, 1000).is_ok());
-        space.appended(&log, 150);
-        assert!(space.check(&partition, 1000).is_ok());
-        space.announced(log.clone(), 400); // has seen a part of what was appended here
-        assert!(space.check(&partition, 1000).is_ok());
-        space.appended(&log, 60);
-        assert!(matches!(space.check(&partition, 1000), Err(WriteError::LogFull(_))));
-        assert!(space.check(&partition, 2000).is_ok());
+    /// Says its last word. Call it once nothing is written any more.
+    pub(crate) async fn close(&self) {
+        self.closing.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
     }
 }

@@ -16,7 +16,7 @@ use warren_protocol::{DocumentId, PartitionId, Problem, partition_of};
 use warren_service::config::ProducerConfig;
 
 use crate::lane::{self, Parcel};
-use crate::log_space::LogSpace;
+use crate::log_space::{Log, LogSpace};
 
 /// How many parcels wait at a lane; what they weigh is bounded by `buffer_bytes`.
 const LANE_CAPACITY: usize = 64;
@@ -43,13 +43,13 @@ pub enum WriteError {
     /// The index was deleted meanwhile: read the catalog again. Nothing was written.
     #[error("the index was deleted")]
     IndexGone,
-    /// The log takes no more for now. Nothing was written.
+    /// The log takes no more for now. Of several writes, those to other logs may have happened.
     #[error("{0}")]
     LogFull(String),
     /// The document is larger than the broker takes. Nothing was written.
     #[error("the broker does not take a document of this size: {0}")]
     TooLarge(String),
-    /// Too much is on its way already. Nothing was written.
+    /// Too much is on its way already.
     #[error("more documents are on their way than producer.buffer_bytes allows: publish again later")]
     Busy,
     /// The broker does not confirm: the write may or may not happen, publish it again.
@@ -155,18 +155,34 @@ impl Publisher {
         Self { shared: Arc::new(Shared { log, writer: Arc::new(writer), config, space, room, lanes, tasks }) }
     }
 
+    /// Waits until it is known how full the logs of an index are. Whoever lives for one upload only does this before it:
+    /// others may write a little while it is being found out, and many who do that one after the other are not a little.
+    pub async fn known(&self, entry: &Entry) -> Result<(), WriteError> {
+        for partition in 0..entry.definition.partitions.get() {
+            let partition = PartitionId { index: entry.index.clone(), partition };
+            let log = self.shared.space.log(&partition, entry.definition.log_max_bytes);
+            self.shared.space.known(&log, self.patience()).await?;
+        }
+        Ok(())
+    }
+
     /// Hands writes over, in their order; waits for room, but not for the confirms.
     pub async fn write(&self, entry: &Entry, writes: Vec<Write>) -> Result<Handed, WriteError> {
         let mut by_partition: HashMap<u32, Vec<Write>> = HashMap::new();
         for write in writes {
             by_partition.entry(partition_of(&write.id, entry.definition.partitions)).or_default().push(write);
         }
-        let mut parcels = Vec::new();
+        let mut by_log = Vec::with_capacity(by_partition.len());
         for (partition, writes) in by_partition {
             let partition = PartitionId { index: entry.index.clone(), partition };
-            self.shared.space.check(&partition, entry.definition.log_max_bytes)?;
+            let log = self.shared.space.log(&partition, entry.definition.log_max_bytes);
+            self.shared.space.check(&log)?;
+            by_log.push((partition, log, writes));
+        }
+        let mut parcels = Vec::new();
+        for (partition, log, writes) in by_log {
             for writes in self.cut(writes) {
-                parcels.push(self.hand_over(&partition, writes).await?);
+                parcels.push(self.hand_over(&partition, &log, writes).await?);
             }
         }
         Ok(Handed { parcels })
@@ -196,13 +212,16 @@ impl Publisher {
     async fn hand_over(
         &self,
         partition: &PartitionId,
+        log: &Arc<Log>,
         writes: Vec<Write>,
     ) -> Result<oneshot::Receiver<Result<(), WriteError>>, WriteError> {
-        let room = self.wait_for_room(writes.iter().map(Write::bytes).sum()).await?;
+        let bytes = writes.iter().map(Write::bytes).sum();
+        let let_in = self.shared.space.let_in(log, bytes as u64, self.patience()).await?;
+        let room = self.wait_for_room(bytes).await?;
         let (done, outcome) = oneshot::channel();
-        let mut parcel = Parcel { writes, room, done };
+        let mut parcel = Parcel { writes, let_in, room, done };
         loop {
-            match self.lane(partition).send(parcel).await {
+            match self.lane(partition, log).send(parcel).await {
                 Ok(()) => return Ok(outcome),
                 Err(returned) => parcel = returned.0, // the lane had just ended with its log
             }
@@ -211,15 +230,18 @@ impl Publisher {
 
     async fn wait_for_room(&self, bytes: usize) -> Result<OwnedSemaphorePermit, WriteError> {
         let permits = bytes.min(self.shared.config.buffer_bytes.get() as usize) as u32;
-        let patience = Duration::from_millis(self.shared.config.confirm_timeout_ms.get());
-        match tokio::time::timeout(patience, self.shared.room.clone().acquire_many_owned(permits)).await {
+        match tokio::time::timeout(self.patience(), self.shared.room.clone().acquire_many_owned(permits)).await {
             Ok(Ok(permit)) => Ok(permit),
             Ok(Err(_)) | Err(_) => Err(WriteError::Busy),
         }
     }
 
+    fn patience(&self) -> Duration {
+        Duration::from_millis(self.shared.config.confirm_timeout_ms.get())
+    }
+
     /// The running lane of a partition, started if there is none.
-    fn lane(&self, partition: &PartitionId) -> mpsc::Sender<Parcel> {
+    fn lane(&self, partition: &PartitionId, space: &Arc<Log>) -> mpsc::Sender<Parcel> {
         let shared = &self.shared;
         let mut lanes = shared.lanes.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(lane) = lanes.get(partition).filter(|lane| !lane.is_closed()) {
@@ -229,7 +251,7 @@ impl Publisher {
         let (sender, parcels) = mpsc::channel(LANE_CAPACITY);
         let name = LogName::Partition(partition.clone());
         let (log, writer, config) = (shared.log.clone(), shared.writer.clone(), shared.config.clone());
-        shared.tasks.spawn(lane::run(name, log, writer, config, shared.space.clone(), parcels));
+        shared.tasks.spawn(lane::run(name, log, writer, config, space.clone(), parcels));
         lanes.insert(partition.clone(), sender.clone());
         sender
     }

@@ -23,6 +23,12 @@ pub struct DocumentId(String);
 #[error("a document's id has 1 to 512 bytes, this one has {0}")]
 pub struct InvalidDocumentId(usize);
 
+impl From<InvalidDocumentId> for Problem {
+    fn from(error: InvalidDocumentId) -> Self {
+        Self::new(Code::InvalidId, error.to_string()).with_field("id")
+    }
+}
+
 impl DocumentId {
     /// The longest id, in bytes.
     pub const MAX_LEN: usize = 512;

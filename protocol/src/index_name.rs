@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::problem::{Code, Problem};
+
 /// A name of an index: `[a-z0-9][a-z0-9_-]{0,99}`.
 ///
 /// The pattern keeps names safe in AMQP routing keys, queue names and file names alike.
@@ -16,6 +18,12 @@ pub struct IndexName(String);
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("index name {0:?} does not match [a-z0-9][a-z0-9_-]{{0,99}}: use lower case letters, digits, '-' and '_', at most 100")]
 pub struct InvalidIndexName(String);
+
+impl From<InvalidIndexName> for Problem {
+    fn from(error: InvalidIndexName) -> Self {
+        Self::new(Code::InvalidIndexName, error.to_string()).with_field("index")
+    }
+}
 
 impl IndexName {
     /// The longest name, in bytes.

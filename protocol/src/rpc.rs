@@ -7,6 +7,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::index_name::IndexRef;
+use crate::ports::WorkerId;
 use crate::search::Highlights;
 
 const VERSION: u8 = 1;
@@ -59,6 +60,8 @@ pub enum Question {
 /// The answers to one [`Request`], in its order.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Reply {
+    /// Who answers: what was left out of an answer is asked of this very worker.
+    pub worker: WorkerId,
     /// One answer for each item.
     pub answers: Vec<Result<Answer, Failure>>,
 }
@@ -218,7 +221,7 @@ mod tests {
         let hit = PartialHit { id: "a".into(), score: 1.5, found: Some(found) };
         let answers =
             vec![Ok(Answer::Hits { total: Some(1), hits: vec![hit] }), Ok(Answer::Documents(vec![None])), Err(Failure::NotHere)];
-        Reply { answers }
+        Reply { worker: WorkerId("w1".to_owned()), answers }
     }
 
     #[test]

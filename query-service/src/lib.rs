@@ -1,10 +1,12 @@
 //! Searches over HTTP: each is fanned out to the partitions of its index over queues, and the answers are merged.
 //!
-//! [`routes`] is the edge. Behind it, [`search`] takes a search from its arrival to its answer: [`fan_out`] asks the
-//! partitions, [`merge`] puts their answers together.
+//! [`routes`] is the edge. Behind it, [`search`] takes a search from its arrival to its answer: [`fan_out`] asks all
+//! partitions, [`ask`] gets the answer of one at the [`pace`] of the others, [`merge`] puts the answers together.
 
+mod ask;
 mod fan_out;
 mod merge;
+mod pace;
 mod routes;
 mod search;
 #[cfg(test)]
@@ -23,6 +25,8 @@ use warren_protocol::{IndexName, Problem};
 use warren_service::config::Config;
 use warren_service::{CatalogHandle, Roster, Stop, http};
 
+use fan_out::FanOut;
+
 /// Where the query service listens unless told otherwise.
 pub const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 
@@ -36,6 +40,7 @@ struct Shared {
     ports: Ports,
     catalog: CatalogHandle,
     roster: Roster,
+    fan_out: FanOut,
     searches: Semaphore,
     max_searches: u32,
 }
@@ -45,22 +50,19 @@ impl QueryService {
     pub fn new(config: &Config, ports: &Ports, catalog: CatalogHandle, roster: Roster) -> Self {
         let max_searches = config.query.max_concurrent.get();
         let searches = Semaphore::new(max_searches as usize);
-        Self { shared: Arc::new(Shared { ports: ports.clone(), catalog, roster, searches, max_searches }) }
+        let fan_out = FanOut::new(ports.rpc.clone(), roster.clone());
+        Self { shared: Arc::new(Shared { ports: ports.clone(), catalog, roster, fan_out, searches, max_searches }) }
     }
 
     /// The index of that name, or the problem that says why there is none.
     fn index(&self, name: &str) -> Result<Arc<Entry>, Problem> {
-        let name = index_name(name)?;
+        let name = IndexName::new(name)?;
         let catalog = &self.shared.catalog;
         catalog.get(&name).ok_or_else(|| match catalog.is_ready() {
             true => unknown_index(&name),
             false => Problem::new(Code::Unavailable, "the catalog of indexes is not read yet: try again"),
         })
     }
-}
-
-fn index_name(name: &str) -> Result<IndexName, Problem> {
-    IndexName::new(name).map_err(|error| Problem::new(Code::InvalidIndexName, error.to_string()).with_field("index"))
 }
 
 fn unknown_index(name: &IndexName) -> Problem {

@@ -33,10 +33,11 @@ pub(crate) fn merge(answers: Vec<PartitionHits>, offset: u32, limit: u32, missin
 #[cfg(test)]
 mod tests {
     use super::*;
+    use warren_protocol::ports::WorkerId;
 
     fn answer(partition: u32, total: Option<u64>, hits: &[(&str, f32)]) -> PartitionHits {
         let hits = hits.iter().map(|(id, score)| PartialHit { id: (*id).to_owned(), score: *score, found: None }).collect();
-        PartitionHits { partition, total, hits }
+        PartitionHits { partition, worker: WorkerId("w".to_owned()), total, hits }
     }
 
     fn merged(answers: Vec<PartitionHits>, offset: u32, limit: u32) -> Vec<(u32, String)> {

@@ -6,14 +6,16 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use serde_json::value::RawValue;
 use warren_protocol::catalog::Entry;
+use warren_protocol::ports::WorkerId;
 use warren_protocol::problem::Code;
 use warren_protocol::rpc::{Found, Question};
 use warren_protocol::search::{Hit, PartitionFailure, PartitionsReport, SearchRequest, SearchResponse};
 use warren_protocol::{DocumentId, Problem, partition_of};
 
-use crate::fan_out::{self, AskError, Gathered, InvalidQuery};
+use crate::QueryService;
+use crate::ask::AskError;
+use crate::fan_out::{Gathered, InvalidQuery};
 use crate::merge::{MergedHit, merge};
-use crate::{QueryService, index_name};
 
 /// How long a document by its id may take.
 const DOCUMENT_LIMIT: Duration = Duration::from_secs(2);
@@ -40,16 +42,16 @@ impl QueryService {
         };
         // If documents are to be fetched after the fan-out, the last fifth of the time is theirs.
         let patience = arrival + timeout * 4 / 5;
-        let rpc = self.shared.ports.rpc.as_ref();
-        let Gathered { answers, mut failed } = fan_out::search(rpc, &index, &question, patience, deadline)
-            .await
-            .map_err(|InvalidQuery(detail)| Problem::new(Code::InvalidQuery, detail).with_field("query"))?;
+        let gathered = self.shared.fan_out.search(&index, &question, patience, deadline).await;
+        let Gathered { answers, mut failed } =
+            gathered.map_err(|InvalidQuery(detail)| Problem::new(Code::InvalidQuery, detail).with_field("query"))?;
         if answers.is_empty() {
             return Err(no_partition(&index, &failed));
         }
+        let workers = answers.iter().map(|answer| (answer.partition, answer.worker.clone())).collect();
         let (total, merged) = merge(answers, request.offset, request.limit, !failed.is_empty());
         let highlight = (request.highlight && !request.query.is_empty()).then_some(request.query);
-        let merged = self.complete(&index, merged, highlight, deadline, &mut failed).await;
+        let merged = self.complete(&index, merged, workers, highlight, deadline, &mut failed).await;
         let hits = present(merged, &mut failed);
 
         failed.sort_by_key(|failure| failure.partition);
@@ -66,13 +68,12 @@ impl QueryService {
     /// One document as it was published.
     pub(crate) async fn document(&self, index: &str, id: String) -> Result<Vec<u8>, Problem> {
         let deadline = Instant::now() + DOCUMENT_LIMIT;
-        let name = index_name(index)?;
         let index = self.index(index)?;
-        let id = DocumentId::new(id).map_err(|error| Problem::new(Code::InvalidId, error.to_string()).with_field("id"))?;
+        let name = &index.index.name;
+        let id = DocumentId::new(id)?;
         let partition = partition_of(&id, index.definition.partitions);
-        let rpc = self.shared.ports.rpc.as_ref();
-        let ids = vec![id.as_str().to_owned()];
-        match fan_out::fetch(rpc, &index, partition, ids, None, deadline).await.map(|mut found| found.pop().flatten()) {
+        let fetched = self.shared.fan_out.fetch(&index, partition, None, &[id.to_string()], None, deadline).await;
+        match fetched.map(|mut found| found.pop().flatten()) {
             Ok(Some(found)) => Ok(found.body),
             Ok(None) => Err(Problem::new(Code::UnknownDocument, format!("index \"{name}\" has no document \"{id}\""))),
             Err(AskError::InvalidQuery(reason) | AskError::Failed(reason)) => {
@@ -83,12 +84,13 @@ impl QueryService {
         }
     }
 
-    /// Fetches the documents that did not come with their hits. The hits of a partition that does not send them in
-    /// time are left out, and it counts as failed.
+    /// Fetches the documents that did not come with their hits, from the workers that answered. The hits of a partition
+    /// that does not send them in time are left out, and it counts as failed.
     async fn complete(
         &self,
         index: &Entry,
         mut hits: Vec<MergedHit>,
+        mut workers: BTreeMap<u32, WorkerId>,
         highlight: Option<String>,
         deadline: Instant,
         failed: &mut Vec<PartitionFailure>,
@@ -97,10 +99,12 @@ impl QueryService {
         for merged in hits.iter().filter(|merged| merged.hit.found.is_none()) {
             wanted.entry(merged.partition).or_default().push(merged.hit.id.clone());
         }
-        let rpc = self.shared.ports.rpc.as_ref();
         let fetches = wanted.into_iter().map(|(partition, ids)| {
-            let highlight = highlight.clone();
-            async move { (partition, ids.clone(), fan_out::fetch(rpc, index, partition, ids, highlight, deadline).await) }
+            let (worker, highlight) = (workers.remove(&partition), highlight.clone());
+            async move {
+                let fetched = self.shared.fan_out.fetch(index, partition, worker, &ids, highlight, deadline).await;
+                (partition, ids, fetched)
+            }
         });
         let mut documents = BTreeMap::<String, Found>::new();
         for (partition, ids, fetched) in join_all(fetches).await {

@@ -13,9 +13,10 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tower::ServiceExt;
 use warren_broker::{Broker, Settings};
-use warren_protocol::PartitionId;
-use warren_protocol::ports::{Message as QueueMessage, QueueName, RpcTarget};
+use warren_protocol::announcement::{Announcement, INTERVAL_MS, PartitionReport, ReplicaState, WorkerAnnouncement};
+use warren_protocol::ports::{Message as QueueMessage, QueueName, RpcTarget, WorkerId};
 use warren_protocol::rpc::{self, Answer, Failure, Found, Message, PartialHit, Question, Reply};
+use warren_protocol::{IndexRef, PartitionId};
 
 use super::*;
 
@@ -25,6 +26,7 @@ type Behaviour = fn(u32, Question) -> Option<Result<Answer, Failure>>;
 struct World {
     broker: Broker,
     catalog: CatalogHandle,
+    roster: Roster,
     router: Router,
     partitions: JoinSet<()>,
     _folder: tempfile::TempDir,
@@ -40,8 +42,8 @@ impl World {
         let catalog = CatalogHandle::start(&broker.ports).await.unwrap();
         catalog.ready(Instant::now() + Duration::from_secs(20)).await.unwrap();
         let roster = Roster::start(&broker.ports, &stop).await.unwrap();
-        let router = router(QueryService::new(&config, &broker.ports, catalog.clone(), roster));
-        Self { broker, catalog, router, partitions: JoinSet::new(), _folder: folder }
+        let router = router(QueryService::new(&config, &broker.ports, catalog.clone(), roster.clone()));
+        Self { broker, catalog, roster, router, partitions: JoinSet::new(), _folder: folder }
     }
 
     /// An index of three partitions that behave so.
@@ -57,13 +59,54 @@ impl World {
                 while let Some(call) = calls.next().await {
                     let mut request = rpc::Request::decode(&call.request).unwrap();
                     match behaviour(partition, request.items.remove(0).question) {
-                        Some(answer) => call.reply(Reply { answers: vec![answer] }.encode().unwrap()).await.unwrap(),
+                        Some(answer) => call.reply(reply(&format!("w{partition}"), answer)).await.unwrap(),
                         None => silent.push(call),
                     }
                 }
             });
         }
         world
+    }
+
+    /// A worker that says that it serves these partitions, and behaves so when it is asked itself.
+    async fn worker(&mut self, name: &'static str, partitions: &[u32], behaviour: Behaviour) {
+        let index = self.catalog.get(&IndexName::new("a").unwrap()).unwrap().index.clone();
+        let id = WorkerId(name.to_owned());
+        let mut calls = self.broker.ports.rpc.serve(&RpcTarget::Worker(id.clone()), NonZeroU16::new(64).unwrap()).await.unwrap();
+        let announcement = Announcement::Worker(WorkerAnnouncement {
+            worker: id.clone(),
+            leaving: false,
+            stopping: false,
+            cpu_percent: 0,
+            store: None,
+            partitions: partitions.iter().map(|partition| report(&index, *partition)).collect(),
+        });
+        let bulletin = self.broker.ports.bulletin.clone();
+        bulletin.announce(&announcement).await.unwrap();
+        self.partitions.spawn(async move {
+            let mut silent = Vec::new();
+            let mut tick = tokio::time::interval(Duration::from_millis(INTERVAL_MS));
+            loop {
+                let call = tokio::select! {
+                    Some(call) = calls.next() => call,
+                    _ = tick.tick() => {
+                        bulletin.announce(&announcement).await.unwrap();
+                        continue;
+                    }
+                };
+                let item = rpc::Request::decode(&call.request).unwrap().items.pop();
+                match item.map(|item| behaviour(item.partition, item.question)) {
+                    Some(Some(answer)) => call.reply(reply(name, answer)).await.unwrap(),
+                    _ => silent.push(call),
+                }
+            }
+        });
+        let heard = || self.roster.workers().iter().any(|worker| worker.id == id);
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while !heard() {
+            assert!(Instant::now() < deadline, "{name} is not heard");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 
     async fn ask(&self, method: &str, path: &str, body: impl Into<Body>) -> (u16, Value) {
@@ -76,6 +119,29 @@ impl World {
 
     async fn get(&self, path: &str) -> (u16, Value) {
         self.ask("GET", path, Body::empty()).await
+    }
+}
+
+fn reply(worker: &str, answer: Result<Answer, Failure>) -> Bytes {
+    Reply { worker: WorkerId(worker.to_owned()), answers: vec![answer] }.encode().unwrap()
+}
+
+fn report(index: &IndexRef, partition: u32) -> PartitionReport {
+    PartitionReport {
+        index: index.clone(),
+        partition,
+        replica: 0,
+        held: true,
+        state: ReplicaState::Serving,
+        position: None,
+        documents: 0,
+        log_bytes: 0,
+        operations: 0,
+        segments: 0,
+        bytes: 0,
+        snapshot: None,
+        lost: None,
+        error: None,
     }
 }
 
@@ -198,6 +264,75 @@ async fn fetching_does_not_wait_for_a_silent_partition() {
     .await;
     let (status, answer) = world.get("/indexes/a/search?q=x&timeout_ms=1500").await;
     assert_eq!((status, ids(&answer)), (200, vec!["e1"]), "the last fifth of the time is for fetching: {answer}");
+}
+
+/// The partitions' queues swallow every question; all of it within a moment, since the deadline is far.
+#[tokio::test]
+async fn a_frozen_worker_costs_a_moment() {
+    let mut world = World::with_index(|_| {}, |_, _| None).await;
+    world.worker("frozen", &[0, 1, 2], |_, _| None).await;
+    let start = Instant::now();
+    let (status, answer) = world.get("/indexes/a/search?q=x&timeout_ms=1000").await;
+    assert_eq!(status, 503, "{answer}");
+    world.worker("live", &[0, 1, 2], two_each).await;
+    let (status, answer) = world.get("/indexes/a/search?q=x&timeout_ms=20000").await;
+    assert_eq!((status, ids(&answer)), (200, vec!["d2", "d1", "d0", "e0", "e1", "e2"]));
+    let (status, document) = world.get("/indexes/a/documents/d0").await;
+    assert!(status == 200 || status == 404, "{document}");
+    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+}
+
+#[tokio::test]
+async fn a_worker_that_has_given_a_partition_back_is_not_the_last_word() {
+    let mut world = World::with_index(
+        |_| {},
+        |partition, question| match partition {
+            1 => Some(Err(Failure::NotHere)),
+            _ => two_each(partition, question),
+        },
+    )
+    .await;
+    world.worker("live", &[1], two_each).await;
+    let start = Instant::now();
+    let (status, answer) = world.get("/indexes/a/search?q=x&timeout_ms=20000").await;
+    assert_eq!((status, &answer["partitions"]["answered"]), (200, &json!(3)), "{answer}");
+    assert!(start.elapsed() < Duration::from_millis(400), "nobody waits for a path that has ended: {:?}", start.elapsed());
+}
+
+#[tokio::test]
+async fn documents_are_fetched_from_the_worker_that_answered() {
+    // Whoever takes the partition's questions now does not know them.
+    let mut world = World::with_index(
+        |_| {},
+        |partition, question| match question {
+            Question::Search { .. } => without_documents(0, question).filter(|_| partition == 0),
+            Question::Fetch { .. } => Some(Err(Failure::Internal("asked the wrong one".to_owned()))),
+        },
+    )
+    .await;
+    world.worker("w0", &[0], two_each).await;
+    let (status, answer) = world.get("/indexes/a/search?q=x&timeout_ms=2000").await;
+    assert_eq!((status, ids(&answer)), (200, vec!["d0", "e0"]), "{answer}");
+    assert_eq!(answer["partitions"]["failed"].as_array().unwrap().len(), 2, "those that keep silent: {answer}");
+}
+
+#[tokio::test]
+async fn nobody_waits_for_a_partition_that_no_worker_serves() {
+    let mut world =
+        World::with_index(|_| {}, |partition, question| if partition == 1 { None } else { two_each(partition, question) }).await;
+    world.worker("w", &[0, 2], two_each).await;
+    let unserved = PartitionId { index: world.catalog.list()[0].index.clone(), partition: 1 };
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while world.roster.unserved(&unserved).is_none() {
+        assert!(Instant::now() < deadline, "the roster never knows");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let start = Instant::now();
+    let (status, answer) = world.get("/indexes/a/search?q=x&timeout_ms=20000").await;
+    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    assert_eq!((status, ids(&answer)), (200, vec!["d2", "d0", "e0", "e2"]));
+    let reason = answer["partitions"]["failed"][0]["reason"].as_str().unwrap();
+    assert!(reason.starts_with("no worker serves partition 1 since "), "{reason}");
 }
 
 #[tokio::test]

@@ -2,11 +2,12 @@
 //!
 //! [`program`] is the door of every role: it reads the [`config`], starts [`telemetry`], connects the broker, and runs
 //! the role until [`stop`]. [`http`] is the edge: problems, extractors, and the guarded server. [`catalog`] is the live
-//! table of indexes, [`roster`] the workers that are alive.
+//! table of indexes, [`roster`] who is alive, and [`human`] says sizes and times in words.
 
 pub mod catalog;
 pub mod config;
 pub mod http;
+pub mod human;
 pub mod program;
 pub mod roster;
 pub mod stop;

@@ -58,11 +58,13 @@ pub struct WorkerView {
     pub partitions: Arc<Vec<PartitionReport>>,
 }
 
-/// A producer that is alive.
+/// A producer that is alive, or has just left.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProducerView {
     /// Its name.
     pub id: ProducerId,
+    /// Whether that was its last word. What it appended counts all the same, for those who have not heard of it yet.
+    pub leaving: bool,
     /// When it was heard last.
     pub heard: Instant,
     /// The logs that it has written to lately.

@@ -1,5 +1,7 @@
 //! Publishes straight into the logs: this command is a producer of its own.
 
+use std::time::{Duration, Instant};
+
 use warren_broker::Broker;
 use warren_producer::Producer;
 use warren_producer::admission::Admission;
@@ -11,6 +13,9 @@ use warren_service::roster::Roster;
 use warren_service::stop::Stop;
 
 use super::{MAX_PRINTED, source::Part};
+
+/// How long it may take to read which indexes there are.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A broker and one of its indexes.
 pub(crate) struct BrokerTarget {
@@ -31,6 +36,10 @@ impl BrokerTarget {
         let catalog = CatalogHandle::start(&broker.ports).await?;
         let roster = Roster::start(&broker.ports, &stop).await?;
         let producer = Producer::start(&config, &broker.ports, catalog.clone(), &roster, &stop);
+        catalog.ready(Instant::now() + PATIENCE).await?;
+        if let Some(entry) = catalog.get(&index) {
+            producer.publisher.known(&entry).await?;
+        }
         let admission = Admission::new(catalog, config);
         let upload = Some(Upload::new(admission, producer.publisher.clone(), index, MAX_PRINTED));
         Ok(Self { broker, producer, upload, told: Summary::default(), stop })

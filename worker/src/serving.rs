@@ -47,16 +47,16 @@ async fn serve(shared: Arc<Shared>, target: RpcTarget) {
 }
 
 async fn answer_call(shared: Arc<Shared>, call: RpcCall) {
-    let reply = match Request::decode(&call.request) {
+    let answers = match Request::decode(&call.request) {
         Ok(request) => {
             let deadline = Instant::now() + Duration::from_millis(request.remaining_ms.into());
             let answers = request.items.into_iter().map(|item| answer_item(&shared, item, deadline));
-            Reply { answers: join_all(answers).await }
+            join_all(answers).await
         }
         // One answer is enough: the caller counts on none.
-        Err(error) => Reply { answers: vec![Err(Failure::Internal(error.to_string()))] },
+        Err(error) => vec![Err(Failure::Internal(error.to_string()))],
     };
-    match reply.encode() {
+    match (Reply { worker: shared.id.clone(), answers }).encode() {
         Ok(reply) => {
             if let Err(error) = call.reply(reply).await {
                 tracing::warn!(%error, "cannot send a reply");

@@ -9,11 +9,11 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use warren_protocol::catalog::Entry;
 use warren_protocol::problem::Code;
-use warren_protocol::{IndexDefinition, Problem};
+use warren_protocol::{IndexDefinition, IndexName, Problem};
 use warren_service::Creation;
 use warren_service::http::{ApiError, ApiPath, problem_response};
 
-use crate::{QueryService, index_name, unknown_index};
+use crate::{QueryService, unknown_index};
 
 /// All indexes.
 #[derive(Serialize, ToSchema)]
@@ -95,7 +95,7 @@ pub(super) async fn create(
     ApiPath(index): ApiPath<String>,
     body: Bytes,
 ) -> Result<Response, ApiError> {
-    let name = index_name(&index)?;
+    let name = IndexName::new(index)?;
     let definition = match body.is_empty() {
         true => IndexDefinition::default(),
         false => IndexDefinition::from_json(&body)?,
@@ -130,7 +130,7 @@ pub(super) async fn delete(
     State(service): State<QueryService>,
     ApiPath(index): ApiPath<String>,
 ) -> Result<Json<Index>, ApiError> {
-    let name = index_name(&index)?;
+    let name = IndexName::new(index)?;
     match service.shared.catalog.delete(&name).await? {
         Some(entry) => Ok(Json(entry.as_ref().into())),
         None => Err(unknown_index(&name).into()),

@@ -96,15 +96,13 @@ impl Table {
                 };
                 self.workers.insert(said.worker, view);
             }
-            Announcement::Producer(said) if said.leaving => {
-                self.producers.remove(&said.producer);
-            }
             Announcement::Producer(said) => {
                 for log in &said.logs {
                     let partition = PartitionId { index: log.index.clone(), partition: log.partition };
                     self.partitions.entry(partition).or_default().end(log.end_bytes, log.end_operations, now);
                 }
-                let view = ProducerView { id: said.producer.clone(), heard: now, logs: Arc::new(said.logs) };
+                let logs = Arc::new(said.logs);
+                let view = ProducerView { id: said.producer.clone(), leaving: said.leaving, heard: now, logs };
                 self.producers.insert(said.producer, view);
             }
         }
