@@ -77,6 +77,11 @@ kill9() {
     broker=
 }
 
+stop() {
+    kill -TERM "$broker" && wait "$broker" 2>/dev/null
+    broker=
+}
+
 ctl() {
     "$sbin/rabbitmqctl" --quiet "$@" >>"$dir/ctl.log" 2>&1 </dev/null || { tail -n 20 "$dir/ctl.log" >&2 && false; }
 }
@@ -103,11 +108,13 @@ while read -r -a command; do
     case ${command[0]} in
         start) start ;;
         kill9) kill9 ;;
+        stop) stop ;;
         pause) kill -STOP "$broker" ;;
         resume) kill -CONT "$broker" ;;
         # A broker that is killed soon after its first stream or quorum queue was declared would not know them any more.
         sync) ctl eval '[dets:sync(Table) || Table <- dets:all()].' ;;
         vhosts) add_vhosts "${command[1]}" "${command[2]}" ;;
+        policy) ctl set_policy --vhost "${command[1]}" --apply-to queues tests "${command[2]}" "${command[3]}" ;;
         disconnect) ctl close_all_connections --vhost "${command[1]}" "by a test" ;;
         *) false ;;
     esac && echo ok || echo failed

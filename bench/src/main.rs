@@ -1,20 +1,31 @@
-//! What is measured: how many documents a second Warren makes searchable, and raw tantivy beside it.
+//! What is measured: how many documents a second Warren makes searchable, and raw tantivy beside it; and what becomes of
+//! searches and documents while processes are killed, frozen, stopped, added and taken away.
 //!
 //! ```text
 //! cargo build --profile dist --workspace --bins
 //! target/dist/bench raw      --definition bench/debian-packages.json debian-packages.ndjson.zst
 //! target/dist/bench pipeline --definition bench/debian-packages.json --broker amqp://… debian-packages.ndjson.zst
+//! target/dist/bench chaos    --rounds 20
 //! ```
 
+mod chaos;
+mod figures;
+mod freeze;
+mod kill_replica;
 mod pipeline;
 mod process;
 mod raw;
+mod recover;
+mod rolling;
+mod scale;
+mod trial;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
 use warren_protocol::IndexDefinition;
 
 #[derive(Parser)]
@@ -48,6 +59,18 @@ enum What {
         #[arg(long, default_value_t = 1)]
         workers: usize,
     },
+    /// Disturb processes at random under writes and searches, and check that nothing confirmed is lost
+    Chaos(chaos::ChaosArgs),
+    /// Kill a worker whose partitions others hold, too: no search may fail
+    KillReplica(kill_replica::KillReplicaArgs),
+    /// Kill the worker of partitions that nobody else holds: how long until all answer again
+    Recover(recover::RecoverArgs),
+    /// Add workers and take them away: no search may fail, no partition be without a server
+    Scale(scale::ScaleArgs),
+    /// Freeze a worker: others take over, and it steps back when it goes on
+    Freeze(freeze::FreezeArgs),
+    /// Stop and start every process, one by one: no search may fail, no write be lost
+    Rolling(rolling::RollingArgs),
 }
 
 #[derive(Args)]
@@ -70,10 +93,28 @@ fn main() -> Result<()> {
     match Cli::parse().what {
         What::Raw { input, threads } => raw::run(&input, threads),
         What::Pipeline { input, broker, broker_pid, workers } => {
-            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-            runtime.block_on(pipeline::run(&input, &broker, broker_pid, workers))
+            until_interrupted(pipeline::run(&input, &broker, broker_pid, workers))
         }
+        What::Chaos(args) => until_interrupted(chaos::run(&args)),
+        What::KillReplica(args) => until_interrupted(kill_replica::run(&args)),
+        What::Recover(args) => until_interrupted(recover::run(&args)),
+        What::Scale(args) => until_interrupted(scale::run(&args)),
+        What::Freeze(args) => until_interrupted(freeze::run(&args)),
+        What::Rolling(args) => until_interrupted(rolling::run(&args)),
     }
+}
+
+/// Runs to the end, or to SIGINT or SIGTERM; then everything that was started is ended.
+fn until_interrupted(run: impl Future<Output = Result<()>>) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate())?;
+        tokio::select! {
+            ended = run => ended,
+            _ = tokio::signal::ctrl_c() => bail!("interrupted"),
+            _ = terminate.recv() => bail!("interrupted"),
+        }
+    })
 }
 
 /// The lines of a packed file.

@@ -2,13 +2,17 @@
 
 #![expect(clippy::expect_used, reason = "a test fails by panicking; clippy itself knows #[test] functions only")]
 
+mod bounded_log;
 mod crashes;
-mod deployment;
+mod elastic;
 mod foreign;
 mod page;
+mod recovery;
 mod refusals;
+mod rolling;
 mod sample;
 mod stack;
+mod stacks;
 mod up;
 
-use deployment::{Deployment, Server};
+use warren_tests::deployment::{self, Deployment, Server};

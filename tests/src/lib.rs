@@ -1,13 +1,25 @@
-//! The harness of the tests that need more than one crate: private brokers, programs as real processes, patience.
+//! The harness of the tests that need more than one crate, and of the programs that measure: private brokers, Warren's
+//! programs as real processes, load on them, a ledger of what was confirmed, patience.
 //!
-//! Nothing of it outlives the test process, however that ends, and nothing is skipped: what is missing is an error
-//! that says how to get it.
+//! Nothing of it outlives its process, and nothing is skipped: what is missing is an error that says how to get it.
 
+pub mod api;
+pub mod deployment;
 pub mod http;
+pub mod ledger;
+pub mod member;
 mod patience;
 mod program;
 mod rabbitmq;
+pub mod searches;
+pub mod stack;
+pub mod status;
+pub mod store;
+pub mod verification;
+pub mod watcher;
+pub mod writers;
 
+pub use api::Api;
 pub use patience::{eventually, within};
 pub use program::Program;
 pub use rabbitmq::Node;

@@ -69,7 +69,19 @@ impl Node {
         self.command("kill9".into()).await
     }
 
-    /// Starts the killed broker again, with its data.
+    /// Stops the broker as its administrator would.
+    pub async fn stop(&self) -> Result<()> {
+        self.command("stop".into()).await
+    }
+
+    /// Sets a policy for the queues of a virtual host whose names match `pattern`, in place of the one that was set here
+    /// before. `definition` is JSON without spaces.
+    pub async fn set_policy(&self, vhost: &str, pattern: &str, definition: &str) -> Result<()> {
+        ensure!(!definition.contains(char::is_whitespace), "spaces in a policy: {definition}");
+        self.command(format!("policy {vhost} {pattern} {definition}")).await
+    }
+
+    /// Starts the killed or stopped broker again, with its data.
     pub async fn start_again(&self) -> Result<()> {
         self.command("start".into()).await
     }

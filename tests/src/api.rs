@@ -1,80 +1,28 @@
-//! Warren as it is deployed: processes, their folders, a broker between them.
+//! A server of Warren's, as its clients know it: an address, and JSON over HTTP.
 
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use reqwest::Method;
 use serde_json::{Value, json};
-use tempfile::TempDir;
-use warren_tests::{Node, Program, eventually, http};
+
+use crate::{eventually, http};
 
 /// What takes longer than this on a busy machine is broken.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Processes that share a virtual host of RabbitMQ.
-pub struct Deployment {
-    url: String,
-    folder: TempDir,
-    started: usize,
-}
-
-/// A process that serves HTTP.
-pub struct Server {
-    pub program: Program,
+/// A server, whether or not it runs.
+#[derive(Clone)]
+pub struct Api {
+    /// Host and port.
     pub address: String,
     client: reqwest::Client,
 }
 
-impl Deployment {
-    /// On a virtual host of its own on the node that all tests share.
-    pub async fn new() -> Result<Self> {
-        let node = Node::shared().await?;
-        let vhost = node.vhost().await?;
-        Ok(Self { url: node.url(&vhost), folder: tempfile::tempdir()?, started: 0 })
-    }
-
-    /// The address of the virtual host.
-    pub fn url(&self) -> &str {
-        &self.url
-    }
-
-    /// Starts a role in a folder of its own.
-    pub fn start(&mut self, role: &str, environment: &[(&str, &str)]) -> Result<Program> {
-        self.started += 1;
-        self.start_in(&format!("data-{}", self.started), role, environment)
-    }
-
-    /// Starts a role in this folder, where another process may have run before.
-    pub fn start_in(&self, folder: &str, role: &str, environment: &[(&str, &str)]) -> Result<Program> {
-        let folder = self.folder.path().join(folder);
-        let folder = folder.to_str().context("the folder's name is text")?;
-        let mut all = vec![
-            ("WARREN__BROKER__URL", self.url.as_str()),
-            ("WARREN__DATA_DIR", folder),
-            ("WARREN__HTTP__LISTEN", "127.0.0.1:0"),
-        ];
-        all.extend(environment);
-        Program::start(role, &[], &all)
-    }
-
-    /// Starts a role that serves HTTP, and waits until it is ready.
-    pub async fn serve(&mut self, role: &str, environment: &[(&str, &str)]) -> Result<Server> {
-        Server::ready(self.start(role, environment)?).await
-    }
-}
-
-impl Server {
-    /// Waits until a program listens and is ready.
-    pub async fn ready(mut program: Program) -> Result<Self> {
-        let address = program.address().await?;
-        let server = Self { program, address, client: http::client()? };
-        eventually("the server is ready", PATIENCE, async || {
-            let (status, body) = server.get("/readyz").await?;
-            ensure!(status == 200, "{body}");
-            Ok(())
-        })
-        .await?;
-        Ok(server)
+impl Api {
+    /// The server at this address.
+    pub fn new(address: String) -> Result<Self> {
+        Ok(Self { address, client: http::client()? })
     }
 
     /// The URL, for commands.
@@ -97,6 +45,16 @@ impl Server {
         http::answer(self.request(Method::PUT, path).json(body)).await
     }
 
+    /// Waits until it is ready.
+    pub async fn ready(&self) -> Result<()> {
+        eventually("the server is ready", PATIENCE, async || {
+            let (status, body) = self.get("/readyz").await?;
+            ensure!(status == 200, "{body}");
+            Ok(())
+        })
+        .await
+    }
+
     /// Creates an index.
     pub async fn create(&self, index: &str, definition: &Value) -> Result<()> {
         let (status, body) = self.put(&format!("/indexes/{index}"), definition).await?;
@@ -104,11 +62,16 @@ impl Server {
         Ok(())
     }
 
-    /// Publishes documents as NDJSON; all must be accepted.
-    pub async fn publish(&self, index: &str, documents: &[Value]) -> Result<()> {
+    /// Publishes documents as NDJSON: the status and the answer.
+    pub async fn upload(&self, index: &str, documents: &[Value]) -> Result<(u16, Value)> {
         let body: String = documents.iter().map(|document| format!("{document}\n")).collect();
         let request = self.request(Method::POST, &format!("/indexes/{index}/documents"));
-        let (status, answer) = http::answer(request.header("content-type", "application/x-ndjson").body(body)).await?;
+        http::answer(request.header("content-type", "application/x-ndjson").body(body)).await
+    }
+
+    /// Publishes documents as NDJSON; all must be accepted.
+    pub async fn publish(&self, index: &str, documents: &[Value]) -> Result<()> {
+        let (status, answer) = self.upload(index, documents).await?;
         ensure!(status == 202 && answer["accepted"] == documents.len(), "{status}: {answer}");
         Ok(())
     }
