@@ -77,14 +77,13 @@ async fn every_document_is_found_and_answers_equal_those_of_other_layouts() -> R
         }
     }
 
-    // A worker that is gone is missed by its partitions, and by nobody else.
+    // A worker that stands still is missed by its partitions, and by nobody else.
     first.signal("STOP")?;
     let path = format!("/indexes/{INDEX}/search?q=server&timeout_ms=1500");
     let (status, partial) = query.get(&path).await?;
     assert_eq!(status, 200, "{partial}");
-    let failed: Vec<_> =
-        partial["partitions"]["failed"].as_array().into_iter().flatten().map(|failed| failed["partition"].clone()).collect();
-    assert_eq!((failed, &partial["total"]["relation"]), (vec![0.into(), 2.into()], &"gte".into()));
+    let failed = partial["partitions"]["failed"].as_array().map(Vec::len);
+    assert_eq!((failed, &partial["total"]["relation"]), (Some(2), &"gte".into()), "{partial}");
     assert!(!hits(&partial).is_empty());
     first.signal("CONT")?;
     eventually("the worker answers again", PATIENCE, async || query.search(INDEX, "server", 10).await.map(drop)).await?;
