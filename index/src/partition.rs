@@ -68,7 +68,7 @@ impl std::fmt::Debug for PartitionIndex {
 
 impl PartitionIndex {
     /// Opens the index in `directory`, at its last commit, whose checkpoint comes with it. It reads all its files, to verify their
-    /// checksums: about a tenth of a second for 100 MB.
+    /// checksums.
     ///
     /// The directory belongs to the index alone: what another machine start, another definition or another format left in it, or what is
     /// damaged, is deleted (and logged), and an empty index takes its place. No writer may be open on it.
