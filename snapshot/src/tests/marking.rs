@@ -142,3 +142,22 @@ fn settings_that_name_no_store_say_what_to_write() {
     open("gs://bucket/prefix", &[("google_skip_signature", "true")]).unwrap();
     open("az://container/prefix", &[("azure_storage_account_name", "a"), ("azure_storage_use_emulator", "true")]).unwrap();
 }
+
+#[tokio::test]
+async fn a_store_that_nobody_serves_is_unavailable_and_says_why() {
+    let folder = TempDir::new().unwrap();
+    // Taken, and closed again: nobody listens there.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let options = [
+        ("aws_endpoint", format!("http://127.0.0.1:{port}")),
+        ("aws_access_key_id", "a".to_owned()),
+        ("aws_secret_access_key", "b".to_owned()),
+        ("aws_allow_http", "true".to_owned()),
+    ];
+    let options = options.map(|(key, value)| (key.to_owned(), value)).into();
+    let settings = Settings { url: Some("s3://bucket/prefix".to_owned()), options, ..Settings::default() };
+    let error = Store::open(&settings, folder.path()).unwrap().claim(CATALOG).await.unwrap_err();
+    let StoreError::Unavailable { url, detail } = &error else { panic!("{error}") };
+    assert_eq!(url, "s3://bucket/prefix");
+    assert!(detail.contains("warren.json") && detail.contains("refused"), "{detail}");
+}
