@@ -137,10 +137,12 @@ async fn what_a_foreign_policy_cuts_off_the_log_is_in_snapshots_or_is_told() -> 
     let mut stack = stack(1, 1, 1, &json!({"partitions": 1, "dynamic": false, "log_max_bytes": SMALL_LOG})).await?;
     let ledgers = written(&stack, 500).await?;
     let mut others = bulk(&stack, "a", ROLLED).await?;
+    all_is_there(&stack, &ledgers, others as u64).await?;
     stack.saved(PATIENCE).await?;
     let node = stack.deployment.node().clone();
     node.set_policy(stack.deployment.vhost(), "^warren.log", r#"{"max-length-bytes":1000000}"#).await?;
     others += bulk(&stack, "b", ROLLED).await?;
+    all_is_there(&stack, &ledgers, others as u64).await?;
     stack.saved(PATIENCE).await?;
     // The log has lost its beginning. Another worker, with an empty disk, loses nothing.
     stack.workers.clear();

@@ -1,7 +1,7 @@
 //! A whole Warren: several of each role on one broker, with one object store, and load on them.
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use fastrand::Rng;
@@ -98,8 +98,12 @@ impl Stack {
 
     /// Waits until every copy of each partition is at one place of its log, and a snapshot there.
     pub async fn saved(&self, limit: Duration) -> Result<()> {
+        let asked = Instant::now();
         eventually("everything is in a snapshot", limit, async || {
+            // What workers said before this was asked says nothing about what was written until then.
+            let age = asked.elapsed();
             let status = Status::of(self.query()?, &self.index).await?;
+            ensure!(status.is_younger_than(age), "the workers have not spoken since");
             let stored = self.store.partitions()?;
             for (number, copies) in status.partitions().iter().enumerate() {
                 let saved = stored.get(&(number as u64)).map_or(Ok(0), StoredPartition::log_bytes)?;

@@ -12,6 +12,8 @@ use crate::{Api, eventually};
 #[derive(Clone, Debug)]
 pub struct Status {
     workers: u64,
+    /// How long ago the worker was heard that was heard first.
+    oldest: Duration,
     partitions: Vec<Vec<Replica>>,
 }
 
@@ -48,12 +50,19 @@ impl Status {
         let index = list(&answer["indexes"]).find(|one| one["name"] == index).with_context(|| format!("{answer}"))?;
         let partitions = list(&index["partitions"]).map(|partition| list(&partition["replicas"]).map(Replica::read).collect());
         let workers = answer["workers"].as_u64().or_else(|| Some(answer["workers"].as_array()?.len() as u64));
-        Ok(Self { workers: workers.context("no workers")?, partitions: partitions.collect() })
+        let oldest = list(&answer["workers"]).filter_map(|worker| worker["heard_ms"].as_u64()).max();
+        let oldest = Duration::from_millis(oldest.context("no worker is alive")?);
+        Ok(Self { workers: workers.context("no workers")?, oldest, partitions: partitions.collect() })
     }
 
     /// How many workers are alive.
     pub fn workers(&self) -> u64 {
         self.workers
+    }
+
+    /// Whether all workers have spoken within that time.
+    pub fn is_younger_than(&self, age: Duration) -> bool {
+        self.oldest < age
     }
 
     /// The copies of each partition.

@@ -80,8 +80,7 @@ impl Holding {
     /// The state.
     pub(crate) fn report(&self) -> PartitionReport {
         let mut report = self.locked().clone();
-        // A size that cannot be read now is no news.
-        if let Some(Ok(size)) = self.index().map(|index| index.size()) {
+        if let Some(size) = self.index().map(|index| index.size()) {
             (report.segments, report.bytes) = (size.segments, size.bytes);
         }
         report
