@@ -1,7 +1,7 @@
 //! `/status` as a program reads it: who holds what, and whether that is as it should be.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
@@ -12,7 +12,7 @@ use crate::{Api, eventually};
 #[derive(Clone, Debug)]
 pub struct Status {
     workers: u64,
-    /// How long ago the worker was heard that was heard first.
+    /// How long ago the worker was heard that has been silent longest.
     oldest: Duration,
     partitions: Vec<Vec<Replica>>,
 }
@@ -51,7 +51,7 @@ impl Status {
         let partitions = list(&index["partitions"]).map(|partition| list(&partition["replicas"]).map(Replica::read).collect());
         let workers = answer["workers"].as_u64().or_else(|| Some(answer["workers"].as_array()?.len() as u64));
         let oldest = list(&answer["workers"]).filter_map(|worker| worker["heard_ms"].as_u64()).max();
-        let oldest = Duration::from_millis(oldest.context("no worker is alive")?);
+        let oldest = oldest.map_or(Duration::MAX, Duration::from_millis);
         Ok(Self { workers: workers.context("no workers")?, oldest, partitions: partitions.collect() })
     }
 
@@ -147,8 +147,12 @@ pub async fn until(
     limit: Duration,
     wanted: impl Fn(&Status) -> Result<()>,
 ) -> Result<Status> {
+    let asked = Instant::now();
     eventually(what, limit, async || {
+        // What a worker said before, which may be dead by now, is no answer.
+        let age = asked.elapsed();
         let status = Status::of(api, index).await?;
+        ensure!(status.is_younger_than(age), "not every worker has spoken since");
         wanted(&status)?;
         Ok(status)
     })
