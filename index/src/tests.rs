@@ -6,6 +6,7 @@ mod killing;
 mod opening;
 mod ranking;
 mod robustness;
+mod snapshots;
 mod writing;
 
 use std::path::Path;

@@ -131,9 +131,9 @@ impl Backend {
     ) -> Result<T, Refusal> {
         match tokio::time::timeout(DEADLINE, request).await {
             Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(Error::NotFound { source, .. })) => Err(Refusal::NotFound(format!("{what} {path}: {source}"))),
-            Ok(Err(Error::AlreadyExists { source, .. })) => Err(Refusal::Exists(format!("{what} {path}: {source}"))),
-            Ok(Err(error)) => Err(Refusal::Other(format!("{what} {path}: {error}"))),
+            Ok(Err(Error::NotFound { source, .. })) => Err(Refusal::NotFound(format!("{what} {path}: {}", told(&*source)))),
+            Ok(Err(Error::AlreadyExists { source, .. })) => Err(Refusal::Exists(format!("{what} {path}: {}", told(&*source)))),
+            Ok(Err(error)) => Err(Refusal::Other(format!("{what} {path}: {}", told(&error)))),
             Err(_) => Err(Refusal::Other(format!("{what} {path}: no answer within {} s", DEADLINE.as_secs()))),
         }
     }
@@ -291,6 +291,18 @@ impl Parts<'_> {
             tracing::debug!(store = self.backend.url, detail, "an unfinished upload stays in the store");
         }
     }
+}
+
+/// An error with its causes, such as a certificate that nobody knows: not every one names its own.
+fn told(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    for cause in std::iter::successors(error.source(), |error| error.source()) {
+        let cause = cause.to_string();
+        if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
 }
 
 fn unusable(url: &str, error: &Error) -> StoreError {

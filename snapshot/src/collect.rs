@@ -26,8 +26,8 @@ impl PartitionStore {
     ///
     /// A snapshot stays for `grace` after a newer one has come: somebody may be reading it, or take its files for another one. A file stays
     /// for `grace` after it was uploaded: its manifest may be on its way. Ages are by the store's clock, up to its newest object of this
-    /// partition. Nothing at all is deleted if a manifest that remains cannot be read because the store fails, or is of a newer program;
-    /// one that is damaged protects nothing.
+    /// partition. Nothing at all is deleted while what a remaining manifest needs is unknown: an error if the store fails or a newer program wrote
+    /// it; one that is damaged is logged, and goes unread once `keep` good ones are newer.
     pub async fn collect(&self, keep: NonZeroU32, grace: Duration) -> Result<Collected, StoreError> {
         // Files first: those of a snapshot that comes in between are not in the list.
         let files = self.listed_files().await?;
@@ -40,6 +40,7 @@ impl PartitionStore {
         let mut good = 0;
         let mut successor_is_old = false;
         let mut doomed = Vec::new();
+        let mut unknown = false;
         for (name, object) in &manifests {
             if good >= keep.get() && successor_is_old && is_old(object) {
                 doomed.push(object.location.clone());
@@ -52,12 +53,21 @@ impl PartitionStore {
                     named.extend(manifest.files.into_iter().map(|file| file.sha256.to_string()));
                 }
                 Err(StoreError::Damaged { object, detail }) => {
-                    warn!(store = self.store().url(), object, reason = detail, "a snapshot cannot be used");
+                    warn!(
+                        store = self.store().url(),
+                        object,
+                        reason = detail,
+                        "a snapshot cannot be used, nothing is deleted beside it"
+                    );
+                    unknown = true;
                 }
                 Err(error) => return Err(error),
             }
         }
 
+        if unknown {
+            return Ok(Collected::default());
+        }
         let unneeded: Vec<_> = files.iter().filter(|(name, object)| !named.contains(*name) && is_old(object)).collect();
         let collected = Collected {
             manifests: doomed.len() as u64,

@@ -12,6 +12,9 @@
 //! whole; a file that another snapshot has is not uploaded again. Whoever takes a snapshot of the same place writes the same manifest, and
 //! the first one stays: two workers that hold a partition for a while do no harm.
 //!
+//! A process that is killed in the middle of an upload leaves parts of it behind: [`PartitionStore::collect`] deletes them in a folder, and
+//! in a bucket its own rule for unfinished uploads does.
+//!
 //! Nothing here knows what the files mean: that is the business of the index, which checks them once more.
 
 mod backend;

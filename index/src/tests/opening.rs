@@ -98,6 +98,57 @@ fn a_damaged_folder_is_discarded_and_usable_again() {
 }
 
 #[test]
+fn any_damage_to_any_file_of_a_segment_is_noticed() {
+    let pristine = folder();
+    let (index, _) = open(pristine.path(), &definition("{}"));
+    let mut writer = index.writer().unwrap();
+    // Enough that one deletion is no reason to merge, which would leave files that no segment needs.
+    for number in 0..10 {
+        writer.put(&format!("b{number}"), br#"{"text":"kept"}"#).unwrap();
+    }
+    writer.commit(&checkpoint(6)).unwrap();
+    writer.delete("b3");
+    writer.commit(&checkpoint(7)).unwrap();
+    drop((writer, index));
+    for kind in ["idx", "pos", "term", "store", "fast", "fieldnorm", "del"] {
+        let file = file_of_kind(pristine.path(), kind);
+        let good = fs::read(&file).unwrap();
+        // The content, then what tantivy says about it in some 100 bytes, then the length of that and a number that is always the same.
+        let end = good.len();
+        let note = u32::from_le_bytes(good[end - 8..end - 4].try_into().unwrap()) as usize;
+        let content = end - 8 - note;
+        assert!(content > 0 && good[content] == b'{', "{kind}: {content} of {end} bytes");
+        let flipped = |at: usize| {
+            let mut bytes = good.clone();
+            bytes[at] ^= 1;
+            Some(bytes)
+        };
+        let mut damages: Vec<_> = [0, content / 2, content - 1, content, end - 8, end - 4, end - 1].map(flipped).to_vec();
+        damages.extend([
+            None,
+            Some(Vec::new()),
+            Some(good[..end - 1].to_vec()),
+            Some(good[..content].to_vec()),
+            Some(vec![0; end]),
+        ]);
+        for (number, damage) in damages.into_iter().enumerate() {
+            let directory = TempDir::new().unwrap();
+            for entry in fs::read_dir(pristine.path()).unwrap().map(Result::unwrap) {
+                fs::copy(entry.path(), directory.path().join(entry.file_name())).unwrap();
+            }
+            assert!(number > 0 || open(directory.path(), &definition("{}")).1.is_some(), "{kind}: the copy is good");
+            let file = directory.path().join(file.file_name().unwrap());
+            match damage {
+                Some(bytes) => fs::write(file, bytes).unwrap(),
+                None => fs::remove_file(file).unwrap(),
+            }
+            let (index, found) = open(directory.path(), &definition("{}"));
+            assert_eq!((found, index.documents()), (None, 0), "{kind}: damage {number}");
+        }
+    }
+}
+
+#[test]
 fn what_a_killed_process_left_behind_is_cleared_away() {
     let directory = folder();
     for name in ["0123456789abcdef0123456789abcdef.idx", "meta.json.new-3"] {
