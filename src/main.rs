@@ -36,7 +36,7 @@ enum Command {
         #[arg(long)]
         sample: bool,
     },
-    /// Publish documents from files, folders, or stdin
+    // Its help stands at its arguments: a line here would take the place of all of it.
     Publish(publish::PublishArgs),
     /// Search an index
     Search(search::SearchArgs),
@@ -50,7 +50,7 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Rebuild the indexes from their snapshots, on a broker that has none
+    // As for Publish.
     Restore(restore::RestoreArgs),
     /// Look at what could not be processed
     DeadLetters(dead_letters::DeadLettersArgs),

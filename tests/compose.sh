@@ -36,6 +36,7 @@ clean_up() {
         docker-compose logs --no-color >"$logs" 2>&1 || true
         ((status == 0)) || { echo "of $logs:" && grep -E 'WARN|ERROR|worker: |panicked' "$logs" | tail -n 20; } || true
         docker-compose down --volumes --timeout 5 >"$folder/down.log" 2>&1 || cat "$folder/down.log"
+        xargs --no-run-if-empty docker volume rm --force <"$folder/volumes" >/dev/null 2>&1 || true
         docker image rm --force "$WARREN_IMAGE" >/dev/null 2>&1 || true
     fi
     if [[ -n $dockerd ]]; then
@@ -148,6 +149,9 @@ image() {
 
 up() { # up WORKERS
     docker-compose up --detach --no-build --no-color --scale "worker=$1"
+    # The caches of workers that are stopped later would stay.
+    docker-compose ps --quiet worker |
+        xargs docker inspect --format '{{range .Mounts}}{{println .Name}}{{end}}' | sort -u >>"$folder/volumes"
 }
 
 healthy() {
