@@ -58,7 +58,7 @@ pub enum Event {
         /// The index.
         index: IndexRef,
     },
-    /// The logs, queues and snapshots of a deleted index are gone too.
+    /// The logs and queues of a deleted index are gone too. Workers remove its snapshots.
     Removed {
         /// The index.
         index: IndexRef,

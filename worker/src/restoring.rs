@@ -33,7 +33,8 @@ pub(crate) async fn open(replica: &Replica) -> Result<Opened, ReplicaError> {
             let (index, checkpoint) = open_local(replica).await?;
             Ok(Opened { index, checkpoint, store_unknown: None })
         }
-        Err(ReplicaError::Store(reason)) => {
+        // What was restored from another catalog is in no log of this one.
+        Err(ReplicaError::Store(reason)) if replica.entry.restored_from.is_none() => {
             tracing::warn!(partition = %replica.partition, reason, "no snapshot can be looked for: beginning with the log");
             let (index, checkpoint) = open_local(replica).await?;
             Ok(Opened { index, checkpoint, store_unknown: Some(reason) })
