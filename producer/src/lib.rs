@@ -36,7 +36,7 @@ pub struct Producer {
     pub catalog: CatalogHandle,
     /// The limits in force.
     pub config: Config,
-    intake: Option<intake::Intake>,
+    intakes: Option<intake::Intakes>,
     space: log_space::LogSpace,
 }
 
@@ -45,17 +45,17 @@ impl Producer {
     pub fn start(config: &Config, ports: &Ports, catalog: CatalogHandle, roster: &Roster, stop: &Stop) -> Self {
         let space = log_space::LogSpace::start(ports, catalog.clone(), roster.clone());
         let publisher = Publisher::new(ports.log.clone(), publisher::Writer::process(), config.producer.clone(), space.clone());
-        let intake = config
+        let intakes = config
             .producer
             .intake
-            .then(|| intake::Intake::start(config.clone(), ports.clone(), catalog.clone(), space.clone(), stop.clone()));
-        Self { publisher, catalog, config: config.clone(), intake, space }
+            .then(|| intake::Intakes::start(config.clone(), ports.clone(), catalog.clone(), space.clone(), stop.clone()));
+        Self { publisher, catalog, config: config.clone(), intakes, space }
     }
 
     /// Waits until everything that was taken is confirmed or refused. Call it once nothing new comes in.
     pub async fn close(self) {
-        if let Some(intake) = self.intake {
-            intake.stopped().await;
+        if let Some(intakes) = self.intakes {
+            intakes.stopped().await;
         }
         self.publisher.close().await;
         self.space.close().await;

@@ -310,6 +310,10 @@ impl Consumed {
         self.settled(self.acker.ack(BasicAckOptions::default())).await
     }
 
+    fn lost(&self) -> QueueError {
+        QueueError::Lost(self.label.clone())
+    }
+
     /// A channel that is gone answers `false`, or not at all while it closes: its messages went back to the queue.
     async fn settled(&self, settling: impl Future<Output = lapin::Result<bool>>) -> Result<(), QueueError> {
         if !self.channel.upgrade().is_some_and(|channel| channel.status().connected()) {
