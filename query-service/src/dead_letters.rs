@@ -4,6 +4,8 @@
 //! it is written twice, as the same document; it is never lost.
 
 mod since;
+#[cfg(test)]
+mod tests;
 
 use std::time::{Duration, Instant};
 
@@ -125,7 +127,7 @@ impl QueryService {
             done.complete = true;
             while let Some(delivery) = letters.next().await {
                 let letter = DeadLetter::from(delivery.message.clone());
-                if filter.takes(&letter) && letter.time_ms.is_none_or(|time| time < done.before_ms) {
+                if filter.takes(&letter) && letter.time_ms.is_none_or(|time| time <= done.before_ms) {
                     bytes += letter.message.body.len();
                     chunk.push((delivery, letter));
                 }
