@@ -73,10 +73,8 @@ pub(crate) async fn open(url: &str, settings: &Settings, role: &str) -> Result<B
     let admin = Arc::new(Pool::new(&context, "admin", POOLED_ADMINS).map_err(unavailable)?);
     let publisher = Publisher::new(&context, settings.publish_connections.get(), settings.max_unconfirmed_bytes.get());
 
-    let limits = DeadLetterLimits {
-        messages: settings.dead_letters_max_messages.get(),
-        bytes: settings.dead_letters_max_bytes.get(),
-    };
+    let limits =
+        DeadLetterLimits { messages: settings.dead_letters_max_messages.get(), bytes: settings.dead_letters_max_bytes.get() };
     declare(&context, &admin, limits).await.map_err(|failure| match failure {
         Failure::Refused(reason) => BrokerError::Topology { reason },
         other => unavailable(other),
@@ -91,6 +89,7 @@ pub(crate) async fn open(url: &str, settings: &Settings, role: &str) -> Result<B
             link: Arc::clone(&consume),
             publishing: Arc::clone(&publishing),
             admin: Arc::clone(&admin),
+            looking: Arc::default(),
         }),
         rpc: Arc::new(QueueRpc::new(&context, &call, &serve, &admin)),
         claims: Arc::new(ExclusiveQueues::new(&context, &slots)),

@@ -157,7 +157,18 @@ impl From<Message> for DeadLetter {
         if let Some(key) = routing_key {
             message.routing_key = key;
         }
-        Self { id, reason: own_reason.or(given_up), detail, source: own_source.or(from_queue), attempts, time_ms, index, document_id, ordinal, message }
+        Self {
+            id,
+            reason: own_reason.or(given_up),
+            detail,
+            source: own_source.or(from_queue),
+            attempts,
+            time_ms,
+            index,
+            document_id,
+            ordinal,
+            message,
+        }
     }
 }
 

@@ -29,7 +29,9 @@ pub struct SourceName(IndexName);
 
 /// Why a text is not the name of a source.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("a source's name has lower case letters, digits, '-' and '_', at most 100, and begins with a letter or digit: {0:?} does not")]
+#[error(
+    "a source's name has lower case letters, digits, '-' and '_', at most 100, and begins with a letter or digit: {0:?} does not"
+)]
 pub struct InvalidSourceName(String);
 
 impl From<InvalidSourceName> for Problem {
@@ -127,7 +129,10 @@ impl SourceDefinition {
             }
         }
         if self.id.as_deref() == Some("") {
-            return refuse("id", "id points at the whole message, which is no id: give a pointer such as \"/order/id\"".to_owned());
+            return refuse(
+                "id",
+                "id points at the whole message, which is no id: give a pointer such as \"/order/id\"".to_owned(),
+            );
         }
         Ok(())
     }
@@ -295,7 +300,9 @@ mod tests {
         let body = |kind: &str| Bytes::from(format!(r#"{{"messageType":["{kind}"],"message":{{"orderId":"a"}}}}"#));
         assert!(orders().take(&body("urn:message:Shop:OrderCancelled")).unwrap().delete);
         assert!(!orders().take(&body("urn:message:Shop:OrderPlaced")).unwrap().delete);
-        let two = source(json!({"queue": "q", "index": "a", "id": "/id", "document": "/new", "delete_when": {"/gone": true, "/new": null}}));
+        let two = source(
+            json!({"queue": "q", "index": "a", "id": "/id", "document": "/new", "delete_when": {"/gone": true, "/new": null}}),
+        );
         assert!(two.take(&Bytes::from_static(br#"{"id":1,"gone":true,"new":null}"#)).unwrap().delete);
         assert!(!two.take(&Bytes::from_static(br#"{"id":1,"gone":true,"new":{}}"#)).unwrap().delete);
     }

@@ -79,10 +79,9 @@ async fn a_foreign_queue_has_one_consumer_of_warrens() -> Result<()> {
     assert!(matches!(refused, Err(QueueError::Taken(_))), "{:?}", refused.err());
     world.disconnect().await?;
     drop(held);
-    let mut next_one = eventually("the other takes over", DEADLINE, async || {
-        Ok(other.ports.queue.consume_source(&source, prefetch(5)).await?)
-    })
-    .await?;
+    let mut next_one =
+        eventually("the other takes over", DEADLINE, async || Ok(other.ports.queue.consume_source(&source, prefetch(5)).await?))
+            .await?;
     let again = next(&mut next_one).await?;
     assert_eq!((again.message.body.clone(), again.redelivered), (message(0).body, true));
     again.settle(Settlement::Done).await?;
@@ -96,7 +95,9 @@ async fn what_is_missing_is_named() -> Result<()> {
     let world = World::amqp().await?;
     let queues = &world.ports().queue;
     let binding = Some(Binding { exchange: "nowhere".into(), key: "#".into() });
-    for (source, word) in [(SourceQueue { binding, ..bound("#") }, "exchange \"nowhere\""), (foreign("nothing"), "queue \"nothing\"")] {
+    for (source, word) in
+        [(SourceQueue { binding, ..bound("#") }, "exchange \"nowhere\""), (foreign("nothing"), "queue \"nothing\"")]
+    {
         for outcome in [queues.find_source(&source).await, queues.open_source(&source).await] {
             let Err(QueueError::NotFound(said)) = outcome else { panic!("{outcome:?}") };
             ensure!(said.contains(word), "{said}");

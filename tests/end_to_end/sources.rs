@@ -33,8 +33,11 @@ fn order(number: usize) -> Value {
 
 /// Publishes bodies to an exchange of the service bus; the keys differ, as those of a service bus do.
 async fn publish(url: &str, exchange: &str, key: &str, bodies: &[Value]) -> Result<()> {
-    let lines: String =
-        bodies.iter().enumerate().map(|(at, body)| format!("{exchange}\t{}\t{body}\n", key.replace('*', &at.to_string()))).collect();
+    let lines: String = bodies
+        .iter()
+        .enumerate()
+        .map(|(at, body)| format!("{exchange}\t{}\t{body}\n", key.replace('*', &at.to_string())))
+        .collect();
     let file = tempfile::NamedTempFile::new()?;
     std::fs::write(file.path(), lines)?;
     service_bus(url, &["publish", &file.path().display().to_string()]).await?;
@@ -87,9 +90,13 @@ async fn the_messages_of_a_service_bus_are_indexed_and_its_other_consumer_notice
     assert_eq!((&source["name"], &source["active"]), (&json!("orders"), &json!(true)));
     assert_eq!((&source["indexed"], &source["deleted"]), (&json!(ORDERS), &json!(CANCELLED)));
     let dead = letters(&query, "&source=warren.source.orders", strange.len()).await?;
-    let reasons: Vec<_> = dead.iter().map(|letter| &letter["reason"]).collect();
-    assert_eq!(reasons, ["missing_pointer", "invalid_id", "missing_pointer"]);
-    assert_eq!((&dead[0]["index"], &dead[0]["routing_key"]), (&json!("orders"), &json!("shop.others")));
+    let mut reasons: Vec<_> = dead.iter().map(|letter| letter["reason"].to_string()).collect();
+    reasons.sort();
+    assert_eq!(reasons, [r#""invalid_id""#, r#""missing_pointer""#, r#""missing_pointer""#]);
+    for letter in &dead {
+        assert_eq!((&letter["index"], &letter["routing_key"]), (&json!("orders"), &json!("shop.others")));
+        ensure!(strange.iter().any(|message| letter["body"] == message.to_string()), "{letter}");
+    }
 
     // Its own consumer has got all of them, once, in their order.
     let all: Vec<_> = placed.iter().chain(&cancelled).chain(&strange).map(Value::to_string).collect();
@@ -109,7 +116,8 @@ async fn the_messages_of_a_service_bus_are_indexed_and_its_other_consumer_notice
     .await?;
     let options = ["--exchange", "shop.events", "--binding-key", "shop.#", "--index", "orders", "--document", "/message"];
     warren(&query, &[&["source", "create", "orders", "--id", "/message/reference"], &options[..]].concat()).await?;
-    let said = warren(&query, &["dead-letters", "replay", "--source", "warren.source.orders", "--reason", "missing_pointer"]).await?;
+    let said =
+        warren(&query, &["dead-letters", "replay", "--source", "warren.source.orders", "--reason", "missing_pointer"]).await?;
     ensure!(said.contains("replayed 2 dead letters, skipped 0"), "{said}");
     query.found("orders", ORDERS - CANCELLED + 1).await?;
     assert_eq!(query.get("/indexes/orders/documents/A-1").await?.1, json!({"reference": "A-1"}));

@@ -28,5 +28,10 @@ pub(super) const HEADER_STREAM_OFFSET: &str = "x-stream-offset";
 pub(super) fn lock_of(queue: &str) -> String {
     let name = format!("warren.source.lock.{queue}");
     // AMQP takes 255 bytes; two queues with so long a common beginning only wait for each other.
-    name.chars().scan(0, |bytes, char| { *bytes += char.len_utf8(); (*bytes <= 255).then_some(char) }).collect()
+    name.chars()
+        .scan(0, |bytes, char| {
+            *bytes += char.len_utf8();
+            (*bytes <= 255).then_some(char)
+        })
+        .collect()
 }

@@ -11,7 +11,8 @@ use lapin::options::{
 };
 use lapin::types::FieldTable;
 use lapin::{Acker, BasicProperties, Channel, ExchangeKind};
-use tokio::time::sleep;
+use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio::time::{sleep, timeout};
 use tracing::debug;
 use warren_protocol::dead_letter::Letter;
 use warren_protocol::ports::{
@@ -34,6 +35,8 @@ pub(super) struct QuorumQueues {
     pub(super) publishing: Arc<Pool>,
     /// For everything else: an alarm of the broker must not keep anybody from looking or purging.
     pub(super) admin: Arc<Pool>,
+    /// Held by whoever looks through a queue, until what it looked at is back: others of this process would see a part.
+    pub(super) looking: Arc<Mutex<()>>,
 }
 
 /// The exchange in front of a queue.
@@ -76,6 +79,7 @@ impl WorkQueue for QuorumQueues {
             // The broker answers 405 to whoever wants to look.
             return Err(QueueError::Unavailable("RabbitMQ shows nobody a queue with a single active consumer".to_owned()));
         }
+        let _turn = self.turn().await?;
         let work = async {
             let lease = self.admin.lease().await?;
             let channel = lease.channel();
@@ -100,10 +104,11 @@ impl WorkQueue for QuorumQueues {
         if queue == QueueName::Intake {
             return Err(QueueError::Unavailable("RabbitMQ shows nobody a queue with a single active consumer".to_owned()));
         }
+        let turn = self.turn().await?;
         let deadline = self.context.deadline();
         let open = async { until(deadline, self.link.connection(deadline).await?.create_channel()).await };
         let channel = open.await.map_err(|failure| queue_error(queue, failure))?;
-        let sieve = Sieve { channel: Arc::new(channel), context: Arc::clone(&self.context) };
+        let sieve = Sieve { channel: Arc::new(channel), context: Arc::clone(&self.context), turn: Some(turn) };
         let (context, pool) = (Arc::clone(&self.context), Arc::clone(&self.publishing));
         let found = stream::unfold(sieve, move |sieve| {
             let (context, pool) = (Arc::clone(&context), Arc::clone(&pool));
@@ -171,6 +176,7 @@ impl WorkQueue for QuorumQueues {
     }
 
     async fn purge(&self, queue: QueueName) -> Result<u64, QueueError> {
+        let _turn = self.turn().await?;
         let work = async {
             let lease = self.admin.lease().await?;
             let channel = lease.channel();
@@ -181,6 +187,12 @@ impl WorkQueue for QuorumQueues {
 }
 
 impl QuorumQueues {
+    /// One looks at a time.
+    async fn turn(&self) -> Result<OwnedMutexGuard<()>, QueueError> {
+        let busy = |_| QueueError::Unavailable("somebody else is looking through the queue: try again".to_owned());
+        timeout(self.context.timeout, Arc::clone(&self.looking).lock_owned()).await.map_err(busy)
+    }
+
     /// What a consumer is handed; `label` is what dead letters name as the way that they came by.
     fn deliveries(&self, label: String, prefetch: u16, attached: Attached) -> Deliveries {
         let (context, pool) = (Arc::clone(&self.context), Arc::clone(&self.publishing));
@@ -226,15 +238,17 @@ fn source_error(source: &SourceQueue, failure: Failure) -> QueueError {
 struct Sieve {
     channel: Arc<Channel>,
     context: Arc<Context>,
+    turn: Option<OwnedMutexGuard<()>>,
 }
 
 impl Drop for Sieve {
     fn drop(&mut self) {
-        let (channel, deadline) = (Arc::clone(&self.channel), self.context.deadline());
+        let (channel, deadline, turn) = (Arc::clone(&self.channel), self.context.deadline(), self.turn.take());
         let closing = async move {
             if let Err(error) = until(deadline, channel.close(200, "looked".into())).await {
                 debug!(%error, "a channel that looked was not closed");
             }
+            drop(turn);
         };
         self.context.tasks.spawn_on(closing, &self.context.runtime);
     }

@@ -59,7 +59,12 @@ impl Queues {
             let (redelivered, attempts) = (hold.redelivered(), hold.attempts());
             match read(&consumer.queue.messages, vec![hold.sequence()]).await.map(|mut messages| messages.pop()) {
                 Ok(Some(message)) => {
-                    return Some(Delivery::new(message, redelivered, attempts, Box::new(LocalSettle { hold, queues: self.clone() })));
+                    return Some(Delivery::new(
+                        message,
+                        redelivered,
+                        attempts,
+                        Box::new(LocalSettle { hold, queues: self.clone() }),
+                    ));
                 }
                 // Nobody can read it: it stays where it is, and the others go on.
                 outcome => {

@@ -54,7 +54,8 @@ async fn read(decoder: impl AsyncRead + Unpin, limit: usize) -> Result<Bytes, Pr
             Problem::new(Code::InvalidRequest, format!("the body cannot be unpacked as its content_encoding says: {error}"))
         })?;
         if unpacked.len() > limit {
-            let detail = format!("the body unpacks to more than {limit} bytes (producer.max_message_bytes): publish smaller batches");
+            let detail =
+                format!("the body unpacks to more than {limit} bytes (producer.max_message_bytes): publish smaller batches");
             return Err(Problem::new(Code::TooLarge, detail));
         }
         if read == 0 {
@@ -133,8 +134,7 @@ mod tests {
             writer.shutdown().await.unwrap();
         }
         for (encoding, packed) in [("gzip", gzip.into_inner()), ("ZSTD", zstd.into_inner())] {
-            let mut message =
-                Message { body: packed.into(), content_encoding: Some(encoding.to_owned()), ..Message::default() };
+            let mut message = Message { body: packed.into(), content_encoding: Some(encoding.to_owned()), ..Message::default() };
             assert_eq!(unpack(&message, text.len()).await.unwrap(), text);
             assert_eq!(unpack(&message, text.len() - 1).await.unwrap_err().code, Code::TooLarge);
             message.body = message.body.slice(..message.body.len() - 4);

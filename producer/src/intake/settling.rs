@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use warren_protocol::Problem;
 use warren_protocol::dead_letter::{Letter, Part};
 use warren_protocol::ports::{Delivery, QueueError, Settlement};
-use warren_protocol::{DocumentId, Problem};
 use warren_service::stop::Stop;
 
 use super::SessionEnd;
@@ -21,7 +21,7 @@ const FULL_PAUSE: Duration = Duration::from_millis(500);
 pub(super) type Settling = BoxFuture<'static, Result<(), SessionEnd>>;
 
 /// Documents of one message that share their fate: a large one is alone, so that it is known whom the broker refused.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Group {
     items: Vec<Item>,
     /// The confirm of those that are written.
@@ -64,7 +64,7 @@ impl Group {
             Err(error @ WriteError::TooLarge(_)) if self.items.len() == 1 => {
                 let item = &mut self.items[0];
                 if let Ok((entry, write)) = &item.asked {
-                    let (index, id) = (Some(entry.index.name.to_string()), Some(DocumentId::from(write.id.clone()).into()));
+                    let (index, id) = (Some(entry.index.name.to_string()), Some(String::from(write.id.clone())));
                     item.asked = Err(Refusal { problem: Problem::from(error), index, id });
                 }
                 Ok(())
@@ -131,7 +131,8 @@ async fn bury(delivery: &Delivery, letter: Letter, report: &Report, stop: &Stop)
             Err(error @ QueueError::Full(_)) => {
                 if waiting.is_none() {
                     tracing::warn!(%error, "the intake waits until the dead letters have room again");
-                    let why = "the dead letters take no more: replay or purge some (warren dead-letters), or end the broker's alarm";
+                    let why =
+                        "the dead letters take no more: replay or purge some (warren dead-letters), or end the broker's alarm";
                     waiting = Some(report.wait(why));
                 }
             }

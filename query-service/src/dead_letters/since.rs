@@ -5,13 +5,11 @@
 //! every write that came before it. Between processes they are as good as their clocks.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use tokio::time::{Instant, timeout};
 use warren_protocol::batch::Batch;
-use warren_protocol::catalog::Entry;
 use warren_protocol::dead_letter::{DeadLetter, now_ms};
 use warren_protocol::ports::{FollowFrom, LogEntry, LogName, Position};
 use warren_protocol::writer::{Verdict, WriterTable};
@@ -30,11 +28,19 @@ const REST: Duration = Duration::from_millis(250);
 /// When each document was written last: `None`, at a time that is not known.
 type Written = HashMap<String, Option<u64>>;
 
+/// A letter whose document may have been written since.
+struct Wanted<'a> {
+    /// Which of the letters.
+    at: usize,
+    id: &'a str,
+    refused_ms: u64,
+}
+
 impl QueryService {
     /// For each letter, why it is not to be replayed; `None` if nothing speaks against it.
     pub(super) async fn written_since(&self, letters: &[&DeadLetter]) -> Vec<Option<String>> {
         let mut reasons = vec![None; letters.len()];
-        let mut by_partition: HashMap<PartitionId, (Arc<Entry>, Vec<(usize, &str, u64)>)> = HashMap::new();
+        let mut by_partition: HashMap<PartitionId, Vec<Wanted<'_>>> = HashMap::new();
         for (at, letter) in letters.iter().enumerate() {
             let index = index_of(letter).and_then(|index| IndexName::new(index).ok());
             let (Some(index), Some(id)) = (index, letter.document_id.as_deref()) else { continue };
@@ -42,17 +48,17 @@ impl QueryService {
             let (Some(entry), Ok(document)) = (self.shared.catalog.get(&index), DocumentId::new(id)) else { continue };
             let partition = partition_of(&document, entry.definition.partitions);
             let partition = PartitionId { index: entry.index.clone(), partition };
-            let (_, known) = by_partition.entry(partition).or_insert_with(|| (entry, Vec::new()));
-            known.push((at, id, letter.time_ms.unwrap_or_default()));
+            let wanted = Wanted { at, id, refused_ms: letter.time_ms.unwrap_or_default() };
+            by_partition.entry(partition).or_default().push(wanted);
         }
-        for (partition, (_, letters)) in by_partition {
-            let since = letters.iter().map(|(_, _, time)| *time).min().unwrap_or_default();
-            let ids = letters.iter().map(|(_, id, _)| *id).collect::<Vec<_>>();
+        for (partition, letters) in by_partition {
+            let since = letters.iter().map(|wanted| wanted.refused_ms).min().unwrap_or_default();
+            let ids = letters.iter().map(|wanted| wanted.id).collect::<Vec<_>>();
             match self.written(&partition, &ids, since).await {
                 Ok(written) => {
-                    for (at, id, refused) in letters {
+                    for Wanted { at, id, refused_ms } in letters {
                         reasons[at] = match written.get(id) {
-                            Some(Some(time)) if *time <= refused => None,
+                            Some(Some(time)) if *time <= refused_ms => None,
                             Some(Some(_)) => Some(format!("document \"{id}\" was written since: force overwrites that")),
                             Some(None) => Some(format!("document \"{id}\" was written, perhaps since: force overwrites that")),
                             None => None,
@@ -60,7 +66,7 @@ impl QueryService {
                     }
                 }
                 Err(why) => {
-                    for (at, id, _) in letters {
+                    for Wanted { at, id, .. } in letters {
                         reasons[at] = Some(format!("it is not known whether document \"{id}\" was written since ({why})"));
                     }
                 }

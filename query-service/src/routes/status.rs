@@ -11,9 +11,9 @@ use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
 use utoipa::ToSchema;
-use warren_protocol::{PartitionId, SourceEntry};
 use warren_protocol::announcement::{ReplicaState, SnapshotReport};
 use warren_protocol::catalog::Entry;
+use warren_protocol::{PartitionId, SourceEntry};
 use warren_service::Roster;
 use warren_service::roster::{PartitionView, ProducerView, Replica, WorkerView};
 

@@ -121,7 +121,11 @@ impl Cursor {
                     return Err(StoreError::Unrecoverable);
                 };
                 bytes += message.len();
-                entries.push(LogEntry { position: Position(key.position), message: Bytes::from_owner(message), appended_ms: None });
+                entries.push(LogEntry {
+                    position: Position(key.position),
+                    message: Bytes::from_owner(message),
+                    appended_ms: None,
+                });
                 if bytes >= CHUNK_BYTES || entries.len() >= CHUNK_MESSAGES {
                     break;
                 }

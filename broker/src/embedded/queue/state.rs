@@ -207,7 +207,6 @@ impl State {
         item.attempts
     }
 
-
     /// Takes a message out of a consumer's hands.
     fn take_back(&mut self, consumer: ConsumerId, sequence: u64) -> Option<Item> {
         if self.held.get(&sequence).is_none_or(|(holder, _)| *holder != consumer) {

@@ -85,14 +85,13 @@ fn replicas_stand_at_their_partition_and_count_once() {
         end_bytes: 10 * GB,
         end_operations: 0,
     };
-    facts.producers =
-        vec![ProducerView {
-            id: ProducerId("p".to_owned()),
-            leaving: false,
-            heard: Instant::now(),
-            logs: Arc::new(vec![log]),
-            intakes: Arc::default(),
-        }];
+    facts.producers = vec![ProducerView {
+        id: ProducerId("p".to_owned()),
+        leaving: false,
+        heard: Instant::now(),
+        logs: Arc::new(vec![log]),
+        intakes: Arc::default(),
+    }];
     let status = facts.status(&[entry(2, 1)], |partition| match partition.partition {
         0 => {
             let handed_over = PartitionReport { held: false, ..report(0, 6) };
