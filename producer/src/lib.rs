@@ -6,6 +6,7 @@
 //! appends and confirms, exactly once. [`log_space`] refuses what would fill a log with what no snapshot has.
 
 pub mod admission;
+pub mod extract;
 pub mod http;
 pub mod intake;
 mod lane;
