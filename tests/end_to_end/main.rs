@@ -6,6 +6,7 @@ mod bounded_log;
 mod crashes;
 mod elastic;
 mod foreign;
+mod links;
 mod page;
 mod recovery;
 mod refusals;
