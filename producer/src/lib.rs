@@ -41,7 +41,7 @@ pub struct Producer {
     pub config: Config,
     /// Where links to be fetched go.
     pub queue: Arc<dyn WorkQueue>,
-    intake: Option<intake::Intake>,
+    intakes: Option<intake::Intakes>,
     fetchers: Option<links::Fetchers>,
     space: log_space::LogSpace,
 }
@@ -51,22 +51,22 @@ impl Producer {
     pub fn start(config: &Config, ports: &Ports, catalog: CatalogHandle, roster: &Roster, stop: &Stop) -> Self {
         let space = log_space::LogSpace::start(ports, catalog.clone(), roster.clone());
         let publisher = Publisher::new(ports.log.clone(), publisher::Writer::process(), config.producer.clone(), space.clone());
-        let intake = config
+        let intakes = config
             .producer
             .intake
-            .then(|| intake::Intake::start(config.clone(), ports.clone(), catalog.clone(), space.clone(), stop.clone()));
+            .then(|| intake::Intakes::start(config.clone(), ports.clone(), catalog.clone(), space.clone(), stop.clone()));
         let fetchers = config.links.fetch.then(|| {
             let admission = admission::Admission::new(catalog.clone(), config.clone());
             let world = links::World { queue: ports.queue.clone(), admission, publisher: publisher.clone() };
             links::Fetchers::start(config.links.clone(), world, stop.clone())
         });
-        Self { publisher, catalog, config: config.clone(), queue: ports.queue.clone(), intake, fetchers, space }
+        Self { publisher, catalog, config: config.clone(), queue: ports.queue.clone(), intakes, fetchers, space }
     }
 
     /// Waits until everything that was taken is confirmed or refused. Call it once nothing new comes in.
     pub async fn close(self) {
-        if let Some(intake) = self.intake {
-            intake.stopped().await;
+        if let Some(intakes) = self.intakes {
+            intakes.stopped().await;
         }
         if let Some(fetchers) = self.fetchers {
             fetchers.stopped().await;

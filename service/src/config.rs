@@ -99,10 +99,16 @@ pub struct ProducerConfig {
     pub buffer_bytes: NonZeroU32,
     /// How long a document may wait for its confirm, in milliseconds.
     pub confirm_timeout_ms: NonZeroU64,
-    /// Whether to serve the intake queue.
+    /// Whether to serve the intake queue and the sources.
     pub intake: bool,
-    /// How many messages of the intake queue are unsettled at a time.
+    /// How many messages of the intake queue, and of each source, are unsettled at a time.
     pub intake_prefetch: NonZeroU16,
+    /// The largest body of a message from a queue, in bytes, unpacked: all documents of a batch together.
+    pub max_message_bytes: NonZeroU32,
+    /// How often a message is tried that makes its handler fail, before it is a dead letter.
+    pub max_attempts: NonZeroU32,
+    /// For tests: whether a message with the header `warren-test-panic` makes its handler panic.
+    pub test_panics: bool,
     /// How many rejected documents an answer lists; all are counted.
     pub max_rejected_listed: u32,
 }
@@ -153,6 +159,8 @@ pub struct WorkerConfig {
 pub struct QueryConfig {
     /// How many searches are under way at a time; beyond, they are answered 429.
     pub max_concurrent: NonZeroU32,
+    /// How many bytes of a partition's log a replay of dead letters reads to learn what was written since.
+    pub max_replay_bytes: NonZeroU64,
 }
 
 /// The server that the commands of `warren` talk to.
@@ -277,6 +285,9 @@ impl Default for ProducerConfig {
             confirm_timeout_ms: n64(30_000),
             intake: true,
             intake_prefetch: n16(1000),
+            max_message_bytes: n32(64 * MIB),
+            max_attempts: n32(3),
+            test_panics: false,
             max_rejected_listed: 100,
         }
     }
@@ -312,7 +323,7 @@ impl Default for WorkerConfig {
 
 impl Default for QueryConfig {
     fn default() -> Self {
-        Self { max_concurrent: n32(256) }
+        Self { max_concurrent: n32(256), max_replay_bytes: n64(1 << 30) }
     }
 }
 
@@ -372,6 +383,10 @@ impl Config {
         if !printable(&self.links.user_agent) {
             return refuse("links.user_agent", format!("is {:?}: take printable ASCII", self.links.user_agent));
         }
+        if self.producer.max_message_bytes.get() < document {
+            let rule = format!("is {}, less than http.max_document_bytes, {document}", self.producer.max_message_bytes);
+            return refuse("producer.max_message_bytes", rule);
+        }
         if let Err(error) = tracing_subscriber::EnvFilter::try_new(&self.log.level) {
             return refuse("log.level", format!("is {:?}: {error}; take error, warn, info, debug or trace", self.log.level));
         }
@@ -391,7 +406,7 @@ mod tests {
     #[test]
     fn each_rule_names_its_key() {
         type Spoil = fn(&mut Config);
-        let cases: [(&str, Spoil); 9] = [
+        let cases: [(&str, Spoil); 10] = [
             ("http.max_document_bytes", |c| c.http.max_document_bytes = n32(33 * MIB)),
             ("http.max_body_bytes", |c| c.http.max_body_bytes = n64(5)),
             ("http.hosts", |c| c.http.hosts = vec!["http://a".to_owned()]),
@@ -400,6 +415,7 @@ mod tests {
             ("links.concurrency", |c| c.links.concurrency = n16(1001)),
             ("links.host_pause_ms", |c| c.links.host_pause_ms = 60_001),
             ("links.user_agent", |c| c.links.user_agent = "a\nb".to_owned()),
+            ("producer.max_message_bytes", |c| c.producer.max_message_bytes = n32(MIB)),
             ("log.level", |c| c.log.level = "a=b=c".to_owned()),
         ];
         for (key, spoil) in cases {

@@ -220,7 +220,10 @@ async fn the_examples_of_the_documentation_do_what_they_say() -> Result<()> {
     let environment = [("WARREN__LINKS__ALLOW_PRIVATE", "true")];
     let server = Server::ready(Program::start("warren", &arguments, &environment)?).await?;
     let (written_server, written_web) = ("http://127.0.0.1:8080", "http://files.example");
-    ensure!(commands.contains(written_server) && commands.contains(written_web), "docs/links.md names {written_server}, {written_web}");
+    ensure!(
+        commands.contains(written_server) && commands.contains(written_web),
+        "docs/links.md names {written_server}, {written_web}"
+    );
     let commands = commands.replace(written_server, &server.url()).replace(written_web, &web.url);
     let answer: Value = serde_json::from_str(&answer.to_string().replace(written_web, &web.url))?;
     let (feeding, asking) = commands.trim_end().rsplit_once("\n\n").context("the last command stands alone")?;
