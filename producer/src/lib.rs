@@ -1,9 +1,9 @@
 //! The ways in: documents from HTTP and from any AMQP client are checked, given an id and a partition, and appended to
 //! that partition's log.
 //!
-//! From the edge inwards: [`http`] and [`intake`] take documents, [`links`] fetches them and [`extract`] reads their text, [`split`] cuts a body into documents, [`admission`]
-//! checks them, [`upload`] counts what becomes of them, [`publisher`] hands each to the lane of its partition, and a lane packs,
-//! appends and confirms, exactly once. [`log_space`] refuses what would fill a log with what no snapshot has.
+//! From the edge inwards: [`http`] and [`intake`] take documents, [`links`] fetches pages and [`extract`] reads their text, [`split`] cuts a
+//! body into documents, [`admission`] checks them, [`upload`] counts what becomes of them, [`publisher`] hands each to the lane of its
+//! partition, and a lane packs, appends and confirms, exactly once. [`log_space`] refuses what would fill a log with what no snapshot has.
 
 pub mod admission;
 pub mod extract;
