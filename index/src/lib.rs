@@ -16,6 +16,7 @@ mod highlight;
 mod home;
 mod known_ids;
 mod partition;
+mod parts;
 mod query;
 mod schema;
 mod search;
@@ -26,6 +27,6 @@ mod writer;
 
 pub use error::{IndexError, SearchError};
 pub use partition::{Options, PartitionIndex, Size};
-pub use search::{SearchResult, SearchSpec};
+pub use search::View;
 pub use snapshot::Frozen;
 pub use writer::{Checkpoint, LastMessage, PartitionWriter};

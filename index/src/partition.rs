@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use tantivy::schema::Field;
 use tantivy::{Index, IndexReader, IndexSettings, ReloadPolicy, Searcher, TantivyError};
 use tracing::info;
 use warren_protocol::IndexDefinition;
@@ -153,6 +154,15 @@ impl PartitionIndex {
 
     pub(crate) fn searcher(&self) -> Searcher {
         self.shared.reader.searcher()
+    }
+
+    /// The words of a field in all documents that a searcher counts.
+    pub(crate) fn words(&self, searcher: &Searcher, field: Field) -> Result<u64, TantivyError> {
+        let mut words = 0;
+        for segment in searcher.segment_readers() {
+            words += segment.inverted_index(field)?.total_num_tokens();
+        }
+        Ok(words)
     }
 
     pub(crate) fn reload(&self) -> Result<(), TantivyError> {

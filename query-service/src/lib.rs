@@ -1,19 +1,23 @@
 //! Searches over HTTP: each is fanned out to the partitions of its index over queues, and the answers are merged.
 //!
-//! [`routes`] is the edge. Behind it, [`search`] takes a search from its arrival to its answer: [`fan_out`] asks all
-//! partitions, [`ask`] gets the answer of one at the [`pace`] of the others, [`merge`] puts the answers together.
+//! [`routes`] is the edge. Behind it, [`search`] takes a search from its arrival to its answer: [`statistics`] says what
+//! scores depend on, [`fan_out`] asks all partitions, [`ask`] gets the answer of one at its [`pace`], [`merge`] puts the answers
+//! together, and a [`cursor`] leads to the next page.
 
 mod ask;
+mod cursor;
 mod fan_out;
 mod merge;
 mod pace;
 mod routes;
 mod search;
+mod statistics;
 #[cfg(test)]
 mod tests;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use tokio::sync::Semaphore;
@@ -26,6 +30,7 @@ use warren_service::config::Config;
 use warren_service::{CatalogHandle, Roster, Stop, http};
 
 use fan_out::FanOut;
+use statistics::StatisticsCache;
 
 /// Where the query service listens unless told otherwise.
 pub const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
@@ -41,6 +46,7 @@ struct Shared {
     catalog: CatalogHandle,
     roster: Roster,
     fan_out: FanOut,
+    statistics: StatisticsCache,
     searches: Semaphore,
     max_searches: u32,
 }
@@ -51,7 +57,9 @@ impl QueryService {
         let max_searches = config.query.max_concurrent.get();
         let searches = Semaphore::new(max_searches as usize);
         let fan_out = FanOut::new(ports.rpc.clone(), roster.clone());
-        Self { shared: Arc::new(Shared { ports: ports.clone(), catalog, roster, fan_out, searches, max_searches }) }
+        let statistics = StatisticsCache::new(Duration::from_millis(config.query.statistics_cache_ms));
+        let ports = ports.clone();
+        Self { shared: Arc::new(Shared { ports, catalog, roster, fan_out, statistics, searches, max_searches }) }
     }
 
     /// The index of that name, or the problem that says why there is none.

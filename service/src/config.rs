@@ -117,6 +117,9 @@ pub struct WorkerConfig {
     pub search_threads: Option<NonZeroU16>,
     /// How many bytes of documents one answer carries along with its hits; what is beyond is fetched by id if it is needed.
     pub max_answer_bytes: NonZeroU32,
+    /// How many commits are kept at a time for searches whose documents are still to be fetched; beyond, they are fetched from the
+    /// present one.
+    pub max_views: NonZeroU32,
     /// The pause between two looks at the slots, in milliseconds.
     pub claim_interval_ms: NonZeroU64,
 }
@@ -127,6 +130,8 @@ pub struct WorkerConfig {
 pub struct QueryConfig {
     /// How many searches are under way at a time; beyond, they are answered 429.
     pub max_concurrent: NonZeroU32,
+    /// For how long the statistics of a query are taken for those of now, in milliseconds; 0: not at all.
+    pub statistics_cache_ms: u64,
 }
 
 /// The server that the commands of `warren` talk to.
@@ -262,6 +267,7 @@ impl Default for WorkerConfig {
             refresh_interval_ms: n64(100),
             search_threads: None,
             max_answer_bytes: n32(MIB),
+            max_views: n32(256),
             claim_interval_ms: n64(1000),
         }
     }
@@ -269,7 +275,7 @@ impl Default for WorkerConfig {
 
 impl Default for QueryConfig {
     fn default() -> Self {
-        Self { max_concurrent: n32(256) }
+        Self { max_concurrent: n32(256), statistics_cache_ms: 1000 }
     }
 }
 

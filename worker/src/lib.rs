@@ -20,6 +20,7 @@ mod serving;
 mod slot;
 mod snapshots;
 mod snapshotting;
+mod views;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,6 +40,7 @@ use crate::holdings::Holdings;
 use crate::memory::Memory;
 use crate::search_pool::SearchPool;
 use crate::snapshots::{ClaimError, Snapshots};
+use crate::views::Views;
 
 /// How long the start waits for the object store; beyond, the worker goes on without it and tries again.
 const STORE_WITHIN: Duration = Duration::from_secs(5);
@@ -58,6 +60,7 @@ struct Shared {
     holdings: Holdings,
     memory: Memory,
     pool: SearchPool,
+    views: Views,
     /// Notified when others should hear at once of what has changed.
     news: Notify,
     stop: Stop,
@@ -83,6 +86,7 @@ impl Worker {
             holdings: Holdings::default(),
             memory: Memory::new(worker.memory_bytes.get()),
             pool: SearchPool::new(threads),
+            views: Views::new(worker.max_views.get() as usize),
             snapshots: Snapshots::new(store, config.store.clone()),
             stop_timeout: Duration::from_millis(config.stop_timeout_ms.get()),
             ports: ports.clone(),
