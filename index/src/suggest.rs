@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 use tantivy::query::FuzzyTermQuery;
-use tantivy::tokenizer::TextAnalyzer;
 use tantivy::schema::{Field, IndexRecordOption, Value as _};
+use tantivy::tokenizer::TextAnalyzer;
 use tantivy::{DocAddress, DocSet, Searcher, TERMINATED, TantivyDocument, TantivyError, Term};
 use warren_protocol::suggest::{Suggestions, Typed, distance};
 
@@ -20,8 +20,10 @@ use crate::partition::PartitionIndex;
 const MAX_TERMS: usize = 20_000;
 /// How many of the most frequent go on, in each field and over all fields.
 const MAX_FOUND: usize = 50;
-/// For how many stems of one field a document is read.
+/// For how many stems of one field documents are read.
 const MAX_STEMS: usize = 20;
+/// How many documents are read for one of them.
+const MAX_DOCUMENTS: usize = 3;
 /// What is shorter begins too many words.
 const SHORTEST_PREFIX: usize = 2;
 /// The most text of one document in which a word is sought, in bytes.
@@ -100,8 +102,10 @@ impl PartitionIndex {
     }
 
     fn documents_with(&self, searcher: &Searcher, text: &Text<'_>, word: &str) -> Result<u64, SearchError> {
-        let mut documents = 0;
-        for stem in self.stems(text, word)? {
+        let stems = self.stems(text, word)?;
+        // What the analyzer leaves out everywhere is no mistake.
+        let mut documents = u64::from(stems.is_empty());
+        for stem in stems {
             documents += searcher.doc_freq(&Term::from_field_text(text.field, &stem))?;
         }
         Ok(documents)
@@ -117,7 +121,7 @@ impl PartitionIndex {
         to: &mut BTreeMap<String, u64>,
     ) -> Result<(), SearchError> {
         for (term, documents) in best(found, if text.has_stems() { MAX_STEMS } else { MAX_FOUND }) {
-            let word = if text.has_stems() { self.word_of(searcher, text, &term)? } else { Some(term) };
+            let word = if text.has_stems() { self.word_of(searcher, text, &term, &fits)? } else { Some(term) };
             if let Some(word) = word.filter(|word| fits(word)) {
                 // A document that has it in two fields is one document: the larger count is never too large.
                 let known = to.entry(word).or_default();
@@ -127,28 +131,39 @@ impl PartitionIndex {
         Ok(())
     }
 
-    /// The word that stands for a stem in the first document that has it.
-    fn word_of(&self, searcher: &Searcher, text: &Text<'_>, stem: &str) -> Result<Option<String>, SearchError> {
+    /// A word that stands for a stem in one of the first documents that have it.
+    fn word_of(
+        &self,
+        searcher: &Searcher,
+        text: &Text<'_>,
+        stem: &str,
+        fits: &impl Fn(&str) -> bool,
+    ) -> Result<Option<String>, SearchError> {
         let (Some(name), term) = (text.name, Term::from_field_text(text.field, stem)) else { return Ok(None) };
+        let mut left = MAX_DOCUMENTS;
         for (number, segment) in (0..).zip(searcher.segment_readers()) {
             let postings = segment.inverted_index(text.field)?.read_postings(&term, IndexRecordOption::Basic)?;
             let Some(mut postings) = postings else { continue };
-            while postings.doc() != TERMINATED && segment.is_deleted(postings.doc()) {
+            while postings.doc() != TERMINATED && left > 0 {
+                let at = postings.doc();
                 postings.advance();
-            }
-            if postings.doc() == TERMINATED {
-                continue;
-            }
-            let stored: TantivyDocument = searcher.doc(DocAddress::new(number, postings.doc()))?;
-            let body = stored.get_first(self.fields().source).and_then(|value| value.as_bytes()).unwrap_or_default();
-            let Ok(document) = serde_json::from_slice::<Map<String, Value>>(body) else { continue };
-            let mut found = None;
-            self.each_word(text, document.get(name), &mut |token, word| {
-                if found.is_none() && token == stem {
-                    found = Some(word.to_lowercase());
+                if segment.is_deleted(at) {
+                    continue;
                 }
-            })?;
-            return Ok(found);
+                left -= 1;
+                let stored: TantivyDocument = searcher.doc(DocAddress::new(number, at))?;
+                let body = stored.get_first(self.fields().source).and_then(|value| value.as_bytes()).unwrap_or_default();
+                let Ok(document) = serde_json::from_slice::<Map<String, Value>>(body) else { continue };
+                let mut found = None;
+                self.each_word(text, document.get(name), &mut |token, word| {
+                    if found.is_none() && token == stem {
+                        found = Some(word.to_lowercase()).filter(|word| fits(word));
+                    }
+                })?;
+                if found.is_some() {
+                    return Ok(found);
+                }
+            }
         }
         Ok(None)
     }

@@ -15,6 +15,7 @@ pub mod catalog;
 pub mod definition;
 pub mod document;
 pub mod index_name;
+pub mod merging;
 pub mod partition;
 pub mod ports;
 pub mod problem;

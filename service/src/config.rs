@@ -117,6 +117,8 @@ pub struct WorkerConfig {
     pub search_threads: Option<NonZeroU16>,
     /// How many bytes of documents one answer carries along with its hits; what is beyond is fetched by id if it is needed.
     pub max_answer_bytes: NonZeroU32,
+    /// How many bytes the aggregations of one search may take while a partition collects them.
+    pub max_aggregation_bytes: NonZeroU32,
     /// The pause between two looks at the slots, in milliseconds.
     pub claim_interval_ms: NonZeroU64,
 }
@@ -127,6 +129,9 @@ pub struct WorkerConfig {
 pub struct QueryConfig {
     /// How many searches are under way at a time; beyond, they are answered 429.
     pub max_concurrent: NonZeroU32,
+    /// How many buckets the aggregations of one search may have, in a partition and in the answer; terms aggregations are exact up to
+    /// there.
+    pub max_buckets: NonZeroU32,
 }
 
 /// The server that the commands of `warren` talk to.
@@ -262,6 +267,7 @@ impl Default for WorkerConfig {
             refresh_interval_ms: n64(100),
             search_threads: None,
             max_answer_bytes: n32(MIB),
+            max_aggregation_bytes: n32(32 * MIB),
             claim_interval_ms: n64(1000),
         }
     }
@@ -269,7 +275,7 @@ impl Default for WorkerConfig {
 
 impl Default for QueryConfig {
     fn default() -> Self {
-        Self { max_concurrent: n32(256) }
+        Self { max_concurrent: n32(256), max_buckets: n32(65_536) }
     }
 }
 

@@ -196,3 +196,28 @@ fn merge_sketches(
     }
     Ok(())
 }
+
+/// The version of what [`Reply::encode`] writes.
+const VERSION: u8 = 1;
+/// Brokers take 16 MiB in one message.
+const MAX_BYTES: usize = 8 << 20;
+
+impl Reply {
+    /// The reply as bytes: its version, then postcard. One that is too large for a message becomes a refusal.
+    pub fn encode(&self) -> Result<Vec<u8>, Mismatch> {
+        let bytes = postcard::to_extend(self, vec![VERSION]).map_err(|error| Mismatch(error.to_string()))?;
+        match bytes.len() > MAX_BYTES {
+            true => Self::Refused(Refusal::Reply { limit: MAX_BYTES as u64 }).encode(),
+            false => Ok(bytes),
+        }
+    }
+
+    /// Reads the bytes.
+    pub fn decode(bytes: &[u8]) -> Result<Self, Mismatch> {
+        match bytes {
+            [VERSION, rest @ ..] => postcard::from_bytes(rest).map_err(|error| Mismatch(error.to_string())),
+            [version, ..] => Err(Mismatch(format!("it has version {version}, this program reads {VERSION}: update it"))),
+            [] => Err(mismatch("it is empty")),
+        }
+    }
+}

@@ -30,6 +30,12 @@ pub enum Refusal {
         /// The bytes that they may take.
         limit: u64,
     },
+    /// The answer of a partition is too large for a message.
+    #[error("the buckets of a partition take more than {limit} bytes: take fields with shorter or fewer values, or a narrower query")]
+    Reply {
+        /// The bytes that it may take.
+        limit: u64,
+    },
     /// An interval is too small for the values.
     #[error("the interval of {name:?} is too small for its values, which are some 10^15 intervals from zero: take a larger one")]
     Interval {
