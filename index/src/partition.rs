@@ -127,6 +127,11 @@ impl PartitionIndex {
         self.searcher().num_docs()
     }
 
+    /// The documents that are deleted and take room until a merge.
+    pub fn deleted(&self) -> u64 {
+        self.searcher().segment_readers().iter().map(|segment| u64::from(segment.num_deleted_docs())).sum()
+    }
+
     /// What the last commit takes; the one before, if the files cannot be read now. Looks at the files once after each commit.
     pub fn size(&self) -> Size {
         let commit = self.searcher().generation().generation_id();

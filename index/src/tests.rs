@@ -1,5 +1,6 @@
 //! What a partition's index promises to those who open, write and search it.
 
+mod aggregations;
 mod fields;
 mod highlights;
 mod killing;
@@ -7,6 +8,7 @@ mod opening;
 mod ranking;
 mod robustness;
 mod snapshots;
+mod suggestions;
 mod writing;
 
 use std::path::Path;

@@ -6,19 +6,22 @@
 //! The way of a document: [`document`] checks it and gives it an id, [`partition`] says where it belongs, [`batch`]
 //! is the form in which a partition log keeps it, [`writer`] is how a follower of that log applies it once.
 //! The way of a query: [`search`] is what a client sends and gets, [`rpc`] what travels between the query service
-//! and the workers.
+//! and the workers; [`aggregations`] and [`suggest`] are what is computed on the way.
 
+pub mod aggregations;
 pub mod announcement;
 pub mod batch;
 pub mod catalog;
 pub mod definition;
 pub mod document;
 pub mod index_name;
+pub mod merging;
 pub mod partition;
 pub mod ports;
 pub mod problem;
 pub mod rpc;
 pub mod search;
+pub mod suggest;
 pub mod writer;
 
 pub use batch::{Batch, Operation, Payload, PayloadBuilder};

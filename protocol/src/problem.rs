@@ -63,6 +63,8 @@ codes! {
     InvalidId = "invalid_id", 400, "The document's id is not valid";
     /// A value does not have the type that the index definition gives its field.
     InvalidField = "invalid_field", 400, "A field does not have its defined type";
+    /// Aggregations would make too many buckets, or take too much memory.
+    TooManyBuckets = "too_many_buckets", 400, "The aggregations are too large";
     /// No key, or a wrong one.
     Unauthorized = "unauthorized", 401, "An API key is needed";
     /// The request's `Host` or `Origin` is not one that this server answers to.

@@ -120,6 +120,8 @@ pub struct WorkerConfig {
     /// How many commits are kept at a time for searches whose documents are still to be fetched; beyond, they are fetched from the
     /// present one.
     pub max_views: NonZeroU32,
+    /// How many bytes the aggregations of one search may take while a partition collects them.
+    pub max_aggregation_bytes: NonZeroU32,
     /// The pause between two looks at the slots, in milliseconds.
     pub claim_interval_ms: NonZeroU64,
 }
@@ -132,6 +134,9 @@ pub struct QueryConfig {
     pub max_concurrent: NonZeroU32,
     /// For how long the statistics of a query are taken for those of now, in milliseconds; 0: not at all.
     pub statistics_cache_ms: u64,
+    /// How many buckets the aggregations of one search may have, in a partition and in the answer; terms aggregations are exact up to
+    /// there.
+    pub max_buckets: NonZeroU32,
 }
 
 /// The server that the commands of `warren` talk to.
@@ -268,6 +273,7 @@ impl Default for WorkerConfig {
             search_threads: None,
             max_answer_bytes: n32(MIB),
             max_views: n32(256),
+            max_aggregation_bytes: n32(32 * MIB),
             claim_interval_ms: n64(1000),
         }
     }
@@ -275,7 +281,7 @@ impl Default for WorkerConfig {
 
 impl Default for QueryConfig {
     fn default() -> Self {
-        Self { max_concurrent: n32(256), statistics_cache_ms: 1000 }
+        Self { max_concurrent: n32(256), statistics_cache_ms: 1000, max_buckets: n32(65_536) }
     }
 }
 

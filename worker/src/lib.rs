@@ -3,7 +3,7 @@
 //! It owns nothing: what it keeps on disk is a cache of the logs and of the snapshots. From the outside inwards:
 //! [`assignment`] decides which replicas to hold, by the plan of [`balance`] and the slots of [`slot`]; [`replica`] is the
 //! life of one of them: [`restoring`] finds where it begins, [`indexing`] turns its log into its index, [`serving`] answers
-//! the questions of the query services, [`snapshotting`] keeps its state in the object store; and [`announcing`] tells
+//! the questions of the query services, [`merging`] makes one segment of it when it is asked to, [`snapshotting`] keeps its state in the object store; and [`announcing`] tells
 //! everyone how far all of this is.
 
 mod announcing;
@@ -13,6 +13,7 @@ mod cache;
 mod holdings;
 mod indexing;
 mod memory;
+mod merging;
 mod replica;
 mod restoring;
 mod search_pool;
