@@ -5,6 +5,8 @@
 
 mod depth;
 mod error;
+#[cfg(test)]
+mod tests;
 mod text;
 mod tree;
 

@@ -21,8 +21,8 @@ pub(super) fn field_of<'a>(value: &'a Value, path: &str, example: &str) -> Resul
 }
 
 /// Of `{"field": value}` and `{"field": {"value": value, …}}`, the field, the value and the options.
-fn valued<'a>(
-    value: &'a Value,
+fn valued(
+    value: &Value,
     path: &str,
     kind: &str,
     names: &[&str],
