@@ -6,9 +6,9 @@ use axum::Json;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
-use warren_protocol::Problem;
 use warren_protocol::problem::Code;
-use warren_protocol::search::{Hit, HighlightChoice, Scoring, SearchRequest};
+use warren_protocol::search::{Hit, Scoring, SearchRequest};
+use warren_protocol::{Problem, QueryInput};
 use warren_service::http::{ApiError, ApiJson};
 
 use crate::QueryService;
@@ -36,7 +36,10 @@ pub(super) struct Document {
     snippet: String,
 }
 
-/// What of a document is shown. Whatever is in the index was not necessarily fed as a link.
+/// What of a document is shown.
+const FIELDS: [&str; 3] = ["title", "link", "url"];
+
+/// Those fields. Whatever is in the index was not necessarily fed as a link.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Page {
@@ -72,10 +75,10 @@ pub(super) async fn query(
         return Ok(Json(Vec::new()));
     }
     let request = SearchRequest {
-        query,
+        query: QueryInput::Text(query),
         limit: MAX_DOCUMENTS,
         scoring: Scoring::Occurrences,
-        highlight: HighlightChoice::default(),
+        fields: Some(FIELDS.map(str::to_owned).into()),
         total: false,
         lenient: true,
         ..SearchRequest::default()
@@ -106,7 +109,13 @@ fn document(hit: Hit) -> Document {
     let mut passages: Vec<_> = hit.highlights.into_iter().collect();
     passages.sort_by_key(|(field, _)| field != "body");
     let snippet = passages.into_iter().flat_map(|(_, texts)| texts).collect::<Vec<_>>().join(GAP);
-    Document { title: page.title.unwrap_or_else(|| url.clone()), url, score: hit.score as u64, snippet, id: hit.id }
+    Document {
+        title: page.title.unwrap_or_else(|| url.clone()),
+        url,
+        score: hit.score.unwrap_or_default() as u64,
+        snippet,
+        id: hit.id,
+    }
 }
 
 #[cfg(test)]
