@@ -50,7 +50,7 @@ fn the_books_of_the_book() {
 #[test]
 fn counts_are_those_of_the_texts_whatever_the_segments() {
     const WORDS: [&str; 5] = ["apple", "cake", "cat", "whale", "zebra"];
-    let mut random = Random::new(7);
+    let mut random = Random(7);
     let mut text = |most: usize| (0..random.below(most)).map(|_| *random.pick(&WORDS)).collect::<Vec<_>>().join(" ");
     let folder = TempDir::new().unwrap();
     let (index, _) = open(folder.path(), &definition(DEFINITION));
