@@ -8,6 +8,7 @@ use reqwest::Method;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use warren_protocol::IndexName;
+use warren_protocol::query::QueryInput;
 use warren_protocol::search::{Hit, Relation, SearchRequest, SearchResponse};
 use warren_service::config::Config;
 
@@ -39,7 +40,7 @@ pub(crate) struct SearchArgs {
 /// Searches and prints.
 pub(crate) async fn run(args: SearchArgs, config: &Config) -> anyhow::Result<ExitCode> {
     let client = Client::new(config)?;
-    let query = args.query.join(" ");
+    let query = QueryInput::Text(args.query.join(" "));
     let request = SearchRequest { query, limit: args.limit, offset: args.offset, ..SearchRequest::default() };
     let path = format!("/indexes/{}/search", args.index);
     if args.json {
@@ -65,7 +66,8 @@ pub(crate) async fn run(args: SearchArgs, config: &Config) -> anyhow::Result<Exi
 fn print_hit(number: u32, hit: &Hit, marks: (&str, &str)) {
     let document: Value = serde_json::from_str(hit.document.get()).unwrap_or_default();
     let title = ["title", "name", "subject"].iter().find_map(|field| document[field].as_str()).unwrap_or_default();
-    println!("{number:>3}. {}{}{}  {title}  ({})", marks.0, hit.id, marks.1, hit.score);
+    let score = hit.score.map(|score| format!("  ({score})")).unwrap_or_default();
+    println!("{number:>3}. {}{}{}  {title}{score}", marks.0, hit.id, marks.1);
     let passages = hit.highlights.iter().filter(|(field, _)| *field != "title").flat_map(|(_, passages)| passages);
     if let Some(passage) = passages.into_iter().next() {
         println!("     {}", plain(passage, marks));

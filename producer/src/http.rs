@@ -1,4 +1,6 @@
-//! The HTTP way in: many documents streamed in one request, or one document by its id.
+//! The HTTP way in: many documents streamed in one request, one document by its id, or links.
+
+mod links;
 
 use async_compression::tokio::bufread::{GzipDecoder, ZstdDecoder};
 use axum::Json;
@@ -29,7 +31,11 @@ use crate::upload::{Interrupted, Summary, Upload};
 
 /// The routes, with their descriptions for `/openapi.json`.
 pub fn api(producer: Producer) -> OpenApiRouter {
-    OpenApiRouter::new().routes(routes!(upload_documents)).routes(routes!(put_document, delete_document)).with_state(producer)
+    OpenApiRouter::new()
+        .routes(routes!(upload_documents))
+        .routes(routes!(put_document, delete_document))
+        .merge(links::api())
+        .with_state(producer)
 }
 
 impl Producer {

@@ -1,22 +1,25 @@
 //! The ways in: documents from HTTP and from any AMQP client are checked, given an id and a partition, and appended to
 //! that partition's log.
 //!
-//! From the edge inwards: [`http`] and [`intake`] take documents, [`split`] cuts a body into documents, [`admission`]
-//! checks them, [`upload`] counts what becomes of them, [`publisher`] hands each to the lane of its partition, and a lane packs,
-//! appends and confirms, exactly once. [`log_space`] refuses what would fill a log with what no snapshot has.
+//! From the edge inwards: [`http`] and [`intake`] take documents, [`links`] fetches pages and [`extract`] reads their text, [`split`] cuts a
+//! body into documents, [`admission`] checks them, [`upload`] counts what becomes of them, [`publisher`] hands each to the lane of its
+//! partition, and a lane packs, appends and confirms, exactly once. [`log_space`] refuses what would fill a log with what no snapshot has.
 
 pub mod admission;
+pub mod extract;
 pub mod http;
 pub mod intake;
 mod lane;
+pub mod links;
 mod log_space;
 pub mod publisher;
 pub mod split;
 pub mod upload;
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 
-use warren_protocol::ports::Ports;
+use warren_protocol::ports::{Ports, WorkQueue};
 use warren_service::catalog::CatalogHandle;
 use warren_service::config::Config;
 use warren_service::roster::Roster;
@@ -36,7 +39,10 @@ pub struct Producer {
     pub catalog: CatalogHandle,
     /// The limits in force.
     pub config: Config,
+    /// Where links to be fetched go.
+    pub queue: Arc<dyn WorkQueue>,
     intakes: Option<intake::Intakes>,
+    fetchers: Option<links::Fetchers>,
     space: log_space::LogSpace,
 }
 
@@ -49,13 +55,21 @@ impl Producer {
             .producer
             .intake
             .then(|| intake::Intakes::start(config.clone(), ports.clone(), catalog.clone(), space.clone(), stop.clone()));
-        Self { publisher, catalog, config: config.clone(), intakes, space }
+        let fetchers = config.links.fetch.then(|| {
+            let admission = admission::Admission::new(catalog.clone(), config.clone());
+            let world = links::World { queue: ports.queue.clone(), admission, publisher: publisher.clone() };
+            links::Fetchers::start(config.links.clone(), world, stop.clone())
+        });
+        Self { publisher, catalog, config: config.clone(), queue: ports.queue.clone(), intakes, fetchers, space }
     }
 
     /// Waits until everything that was taken is confirmed or refused. Call it once nothing new comes in.
     pub async fn close(self) {
         if let Some(intakes) = self.intakes {
             intakes.stopped().await;
+        }
+        if let Some(fetchers) = self.fetchers {
+            fetchers.stopped().await;
         }
         self.publisher.close().await;
         self.space.close().await;

@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use warren_protocol::PartitionId;
 use warren_protocol::announcement::ReplicaState;
 use warren_protocol::ports::{RpcTarget, WorkerId};
+use warren_protocol::problem::Code;
 use warren_protocol::rpc::{Answer, Failure, Item, Message, Question, Reply, Request};
+use warren_protocol::{PartitionId, Problem};
 
 use crate::fan_out::FanOut;
 
@@ -23,10 +24,37 @@ const LOOK: Duration = Duration::from_millis(250);
 /// Why a partition has no answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum AskError {
-    /// The query is at fault: every partition says so.
-    InvalidQuery(String),
+    /// The request is at fault: every partition says so.
+    Refused(Refused),
     /// Anything else, for people.
     Failed(String),
+}
+
+/// A request that no partition can answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Refused {
+    /// The query cannot be understood, for this reason.
+    Query(String),
+    /// Another part of it is wrong, for this reason.
+    Part { field: String, detail: String },
+}
+
+impl From<Refused> for Problem {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Query(detail) => Self::new(Code::InvalidQuery, detail).with_field("query"),
+            Refused::Part { field, detail } => Self::new(Code::InvalidRequest, detail).with_field(field),
+        }
+    }
+}
+
+impl AskError {
+    /// For people.
+    pub(crate) fn reason(self) -> String {
+        match self {
+            Self::Refused(Refused::Query(reason) | Refused::Part { detail: reason, .. }) | Self::Failed(reason) => reason,
+        }
+    }
 }
 
 /// An answer.
@@ -49,7 +77,8 @@ impl FanOut {
         self.refuse_if_unserved(partition)?;
         let start = Instant::now();
         // A short deadline leaves time for the others, too.
-        let delay = self.pace.delay().min(deadline.saturating_duration_since(start) / 4);
+        let pace = self.paces.of(partition);
+        let delay = pace.delay().min(deadline.saturating_duration_since(start) / 4);
         let mut others = tokio::time::interval_at((start + delay).into(), delay.max(Duration::from_millis(1)));
         let mut look = tokio::time::interval_at((start + LOOK).into(), LOOK);
         let call = async |target| {
@@ -62,7 +91,8 @@ impl FanOut {
             let next = tokio::select! {
                 Some((answer, took)) = calls.next() => match answer {
                     Ok(answered) => {
-                        self.pace.answered(took);
+                        pace.answered(took);
+                        self.budget.earn();
                         return Ok(answered);
                     }
                     Err(AskError::Failed(reason)) if calls.is_empty() => {
@@ -73,7 +103,7 @@ impl FanOut {
                     Err(error) => return Err(error),
                 },
                 _ = others.tick(), if asked.len() < MAX_WAYS => {
-                    let next = self.another(partition, &asked).filter(|_| self.pace.spend());
+                    let next = self.another(partition, &asked).filter(|_| self.budget.spend());
                     if next.is_none() {
                         others.reset_after(LOOK);
                     }
@@ -127,13 +157,15 @@ impl FanOut {
         if remaining_ms == 0 {
             return Err(failed(TOO_LATE.to_owned()));
         }
-        let item = Item { index: partition.index.clone(), partition: partition.partition, question: question.clone() };
+        let (index, question) = (partition.index.clone(), question.clone());
+        let item = Item { index, partition: partition.partition, at_least: None, question };
         let request = Request { remaining_ms, items: vec![item] }.encode().map_err(|error| failed(error.to_string()))?;
         let reply = self.rpc.call(target, request, deadline).await.map_err(|error| failed(error.to_string()))?;
         let Reply { worker, mut answers } = Reply::decode(&reply).map_err(|error| failed(error.to_string()))?;
         match answers.pop() {
             Some(Ok(answer)) if answers.is_empty() => Ok(Answered { worker, answer }),
-            Some(Err(Failure::InvalidQuery(detail))) => Err(AskError::InvalidQuery(detail)),
+            Some(Err(Failure::InvalidQuery(detail))) => Err(AskError::Refused(Refused::Query(detail))),
+            Some(Err(Failure::InvalidRequest { field, detail })) => Err(AskError::Refused(Refused::Part { field, detail })),
             Some(Err(failure)) => Err(failed(failure.to_string())),
             _ => Err(failed("the worker did not answer one question with one answer".to_owned())),
         }

@@ -1,5 +1,6 @@
 //! The HTTP edge of the query service: parameters in, domain calls, answers out.
 
+mod book;
 mod dead_letters;
 mod documents;
 mod indexes;
@@ -20,6 +21,7 @@ pub(crate) fn api() -> OpenApiRouter<QueryService> {
         .routes(routes!(indexes::list))
         .routes(routes!(indexes::show, indexes::create, indexes::delete))
         .routes(routes!(search::by_parameters, search::by_request))
+        .routes(routes!(book::query))
         .routes(routes!(documents::show))
         .routes(routes!(status::status))
         .routes(routes!(dead_letters::list, dead_letters::purge))

@@ -8,8 +8,9 @@ use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use serde_json::{Value, json};
 use warren_protocol::ports::Message;
+use warren_tests::Proxy;
 use warren_tests::bad_documents::{Badness, Sample, bad, codes, definition, documents};
-use warren_tests::{Proxy, bad_documents, eventually};
+use warren_tests::{bad_documents, eventually};
 
 use crate::Deployment;
 use crate::deployment::{PATIENCE, Server};

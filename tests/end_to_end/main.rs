@@ -2,6 +2,7 @@
 
 #![expect(clippy::expect_used, reason = "a test fails by panicking; clippy itself knows #[test] functions only")]
 
+mod aggregations;
 mod bounded_log;
 mod crashes;
 mod dead_letters;
@@ -9,6 +10,7 @@ mod elastic;
 mod foreign;
 mod foreign_clients;
 mod intake;
+mod links;
 mod page;
 mod recovery;
 mod refusals;

@@ -19,6 +19,7 @@ pub mod status;
 pub mod store;
 pub mod verification;
 pub mod watcher;
+pub mod web;
 pub mod writers;
 
 pub use api::Api;

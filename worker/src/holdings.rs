@@ -7,6 +7,8 @@ use warren_index::PartitionIndex;
 use warren_protocol::PartitionId;
 use warren_protocol::announcement::{PartitionReport, ReplicaState};
 
+use crate::merging::Merges;
+
 /// All replicas of this worker.
 #[derive(Default)]
 pub(crate) struct Holdings {
@@ -17,6 +19,8 @@ pub(crate) struct Holdings {
 pub(crate) struct Holding {
     index: Mutex<Option<PartitionIndex>>,
     report: Mutex<PartitionReport>,
+    /// The merges that were asked of it.
+    pub(crate) merges: Merges,
 }
 
 impl Holdings {
@@ -38,7 +42,7 @@ impl Holdings {
             lost: None,
             error: None,
         };
-        let holding = Arc::new(Holding { index: Mutex::new(None), report: Mutex::new(report) });
+        let holding = Arc::new(Holding { index: Mutex::new(None), report: Mutex::new(report), merges: Merges::default() });
         self.replicas.write().unwrap_or_else(PoisonError::into_inner).insert(partition.clone(), holding.clone());
         holding
     }
@@ -52,6 +56,11 @@ impl Holdings {
     pub(crate) fn index(&self, partition: &PartitionId) -> Option<PartitionIndex> {
         let replicas = self.replicas.read().unwrap_or_else(PoisonError::into_inner);
         replicas.get(partition)?.index()
+    }
+
+    /// A replica, `None` if this worker does not hold it.
+    pub(crate) fn holding(&self, partition: &PartitionId) -> Option<Arc<Holding>> {
+        self.replicas.read().unwrap_or_else(PoisonError::into_inner).get(partition).cloned()
     }
 
     /// The state of all replicas.

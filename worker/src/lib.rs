@@ -3,7 +3,7 @@
 //! It owns nothing: what it keeps on disk is a cache of the logs and of the snapshots. From the outside inwards:
 //! [`assignment`] decides which replicas to hold, by the plan of [`balance`] and the slots of [`slot`]; [`replica`] is the
 //! life of one of them: [`restoring`] finds where it begins, [`indexing`] turns its log into its index, [`serving`] answers
-//! the questions of the query services, [`snapshotting`] keeps its state in the object store; and [`announcing`] tells
+//! the questions of the query services, [`merging`] makes one segment of it when it is asked to, [`snapshotting`] keeps its state in the object store; and [`announcing`] tells
 //! everyone how far all of this is.
 
 mod announcing;
@@ -13,6 +13,7 @@ mod cache;
 mod holdings;
 mod indexing;
 mod memory;
+mod merging;
 mod replica;
 mod restoring;
 mod search_pool;
@@ -20,6 +21,7 @@ mod serving;
 mod slot;
 mod snapshots;
 mod snapshotting;
+mod views;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,6 +41,7 @@ use crate::holdings::Holdings;
 use crate::memory::Memory;
 use crate::search_pool::SearchPool;
 use crate::snapshots::{ClaimError, Snapshots};
+use crate::views::Views;
 
 /// How long the start waits for the object store; beyond, the worker goes on without it and tries again.
 const STORE_WITHIN: Duration = Duration::from_secs(5);
@@ -58,6 +61,7 @@ struct Shared {
     holdings: Holdings,
     memory: Memory,
     pool: SearchPool,
+    views: Views,
     /// Notified when others should hear at once of what has changed.
     news: Notify,
     stop: Stop,
@@ -83,6 +87,7 @@ impl Worker {
             holdings: Holdings::default(),
             memory: Memory::new(worker.memory_bytes.get()),
             pool: SearchPool::new(threads),
+            views: Views::new(worker.max_views.get() as usize),
             snapshots: Snapshots::new(store, config.store.clone()),
             stop_timeout: Duration::from_millis(config.stop_timeout_ms.get()),
             ports: ports.clone(),
