@@ -12,6 +12,7 @@ use warren_protocol::batch::{Epoch, WriterId};
 use warren_protocol::catalog::Entry;
 use warren_protocol::ports::{LogName, PartitionLog};
 use warren_protocol::problem::Code;
+use warren_protocol::receipt::WrittenAt;
 use warren_protocol::{DocumentId, PartitionId, Problem, partition_of};
 use warren_service::config::ProducerConfig;
 
@@ -183,6 +184,21 @@ impl Publisher {
     /// Hands writes over, in their order; waits for room, but not for the confirms.
     pub async fn write(&self, entry: &Entry, writes: Vec<Write>) -> Result<Handed, WriteError> {
         self.write_for(entry, writes, false).await
+    }
+
+    /// Hands one write over; the future says where it stands once a search sees it, `None` if that cannot be known. It ends
+    /// within the time limit of receipts.
+    pub async fn write_with_receipt(
+        &self,
+        entry: &Entry,
+        write: Write,
+    ) -> Result<impl Future<Output = Option<WrittenAt>> + Send + use<>, WriteError> {
+        let mut handed = self.write_for(entry, vec![write], true).await?;
+        Ok(async move {
+            let ticket = handed.take_tickets().pop();
+            handed.confirmed().await.ok()?;
+            Some(ticket?.seen().await?.position)
+        })
     }
 
     /// The same, with tickets for the receipts of the writes, if they are wanted.

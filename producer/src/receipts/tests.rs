@@ -36,8 +36,7 @@ impl World {
     /// What a replica says that sees these batches.
     async fn report(&self, wanted: Wanted, failed: Vec<Failed>) {
         let reports = Reports { batches: vec![Report { batch: wanted.batch, position: Position(41), failed }] };
-        let word = Message { body: serde_json::to_vec(&reports).unwrap().into(), ..Message::default() };
-        self.broker.ports.bulletin.tell(&wanted.address(), word).await.unwrap();
+        self.broker.ports.bulletin.tell(&wanted.address(), reports.encode().unwrap()).await.unwrap();
     }
 }
 
