@@ -82,8 +82,10 @@ pub enum Writer {
         /// The epoch last opened.
         epochs: AtomicU64,
     },
-    /// One session of the intake: its epoch is over with the session, and with the first error.
-    Intake {
+    /// One session of an intake: its epoch is over with the session, and with the first error.
+    Session {
+        /// The writer that all sessions of that intake are.
+        id: WriterId,
         /// The epoch.
         epoch: Epoch,
     },
@@ -97,8 +99,7 @@ impl Writer {
 
     pub(crate) fn id(&self) -> WriterId {
         match self {
-            Self::Process { id, .. } => *id,
-            Self::Intake { .. } => WriterId::INTAKE,
+            Self::Process { id, .. } | Self::Session { id, .. } => *id,
         }
     }
 
@@ -106,7 +107,7 @@ impl Writer {
     pub(crate) fn next_epoch(&self) -> Epoch {
         match self {
             Self::Process { epochs, .. } => epochs.fetch_add(1, Ordering::Relaxed) + 1,
-            Self::Intake { epoch } => *epoch,
+            Self::Session { epoch, .. } => *epoch,
         }
     }
 

@@ -10,7 +10,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::index_name::{Generation, IndexName};
+use crate::index_name::Generation;
 use crate::ports::{Address, Message, Position};
 use crate::problem::Problem;
 
@@ -163,8 +163,8 @@ pub enum Status {
 
 impl Receipt {
     /// That a write can be found.
-    pub fn searchable(index: &IndexName, id: String, position: WrittenAt) -> Self {
-        Self { id: Some(id), index: index.to_string(), position: Some(position), status: Status::Searchable, problem: None }
+    pub fn searchable(index: String, id: String, position: WrittenAt) -> Self {
+        Self { id: Some(id), index, position: Some(position), status: Status::Searchable, problem: None }
     }
 
     /// That a document was refused.
@@ -201,8 +201,7 @@ mod tests {
                 Report { batch: 8, position: Position(1044), failed },
             ],
         };
-        let index = IndexName::new("packages").unwrap();
-        let searchable = Receipt::searchable(&index, "a".to_owned(), position());
+        let searchable = Receipt::searchable("packages".to_owned(), "a".to_owned(), position());
         let problem = Problem::new(Code::InvalidField, "size must be an integer").with_field("size");
         let rejected = Receipt::rejected("packages".to_owned(), None, problem);
         crate::rpc::golden::check("reports-v1.json", &reports.encode().unwrap().body);

@@ -2,9 +2,11 @@
 //!
 //! [`routes`] is the edge. Behind it, [`search`] takes a search from its arrival to its answer: [`fan_out`] asks all
 //! partitions, [`ask`] gets the answer of one at the [`pace`] of the others, [`merge`] puts the answers together.
+//! [`dead_letters`] looks through what could not be processed.
 
 mod ask;
 mod at_least;
+mod dead_letters;
 mod fan_out;
 mod merge;
 mod pace;
@@ -44,6 +46,7 @@ struct Shared {
     fan_out: FanOut,
     searches: Semaphore,
     max_searches: u32,
+    max_replay_bytes: u64,
 }
 
 impl QueryService {
@@ -52,7 +55,8 @@ impl QueryService {
         let max_searches = config.query.max_concurrent.get();
         let searches = Semaphore::new(max_searches as usize);
         let fan_out = FanOut::new(ports.rpc.clone(), roster.clone());
-        Self { shared: Arc::new(Shared { ports: ports.clone(), catalog, roster, fan_out, searches, max_searches }) }
+        let (ports, max_replay_bytes) = (ports.clone(), config.query.max_replay_bytes.get());
+        Self { shared: Arc::new(Shared { ports, catalog, roster, fan_out, searches, max_searches, max_replay_bytes }) }
     }
 
     /// The index of that name, or the problem that says why there is none.

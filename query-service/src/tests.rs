@@ -21,11 +21,11 @@ use warren_protocol::{IndexRef, PartitionId};
 use super::*;
 
 /// What a partition does with a question; `None`: it keeps silent.
-type Behaviour = fn(u32, Question) -> Option<Result<Answer, Failure>>;
+pub(crate) type Behaviour = fn(u32, Question) -> Option<Result<Answer, Failure>>;
 
-struct World {
-    broker: Broker,
-    catalog: CatalogHandle,
+pub(crate) struct World {
+    pub broker: Broker,
+    pub catalog: CatalogHandle,
     roster: Roster,
     router: Router,
     partitions: JoinSet<()>,
@@ -33,7 +33,7 @@ struct World {
 }
 
 impl World {
-    async fn new(change: impl FnOnce(&mut Config)) -> Self {
+    pub async fn new(change: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config::default();
         change(&mut config);
         let folder = tempfile::tempdir().unwrap();
@@ -47,7 +47,7 @@ impl World {
     }
 
     /// An index of three partitions that behave so.
-    async fn with_index(change: impl FnOnce(&mut Config), behaviour: Behaviour) -> Self {
+    pub async fn with_index(change: impl FnOnce(&mut Config), behaviour: Behaviour) -> Self {
         let mut world = Self::new(change).await;
         let definition = warren_protocol::IndexDefinition { partitions: NonZeroU32::new(3).unwrap(), ..Default::default() };
         let entry = world.catalog.create(&IndexName::new("a").unwrap(), definition, false).await.unwrap().into_entry();
@@ -109,7 +109,7 @@ impl World {
         }
     }
 
-    async fn ask(&self, method: &str, path: &str, body: impl Into<Body>) -> (u16, Value) {
+    pub async fn ask(&self, method: &str, path: &str, body: impl Into<Body>) -> (u16, Value) {
         let request = Request::builder().method(method).uri(path).body(body.into()).unwrap();
         let response = self.router.clone().oneshot(request).await.unwrap();
         let status = response.status().as_u16();
@@ -117,7 +117,7 @@ impl World {
         (status, serde_json::from_slice(&body).unwrap_or_default())
     }
 
-    async fn get(&self, path: &str) -> (u16, Value) {
+    pub async fn get(&self, path: &str) -> (u16, Value) {
         self.ask("GET", path, Body::empty()).await
     }
 }
@@ -409,7 +409,7 @@ async fn indexes_come_and_go() {
 #[tokio::test]
 async fn dead_letters_are_shown_and_purged() {
     let world = World::new(|_| {}).await;
-    assert_eq!(world.get("/dead-letters").await, (200, json!({"count": 0, "letters": []})));
+    assert_eq!(world.get("/dead-letters").await, (200, json!({"count": 0, "letters": [], "more": false})));
     for number in 0..3 {
         let headers = [("warren-reason", "invalid_json"), ("warren-detail", "no object"), ("warren-source", "intake")];
         let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
@@ -428,7 +428,7 @@ async fn dead_letters_are_shown_and_purged() {
         (&letter["routing_key"], &letter["body_bytes"], &letter["body"]),
         (&json!("packages"), &json!(2000), &json!("a".repeat(1024)))
     );
-    assert_eq!(world.ask("DELETE", "/dead-letters", "").await, (200, json!({"purged": 3})));
+    assert_eq!(world.ask("DELETE", "/dead-letters", "").await, (200, json!({"purged": 3, "complete": true})));
     assert_eq!(world.get("/dead-letters").await.1["count"], 0);
 }
 
@@ -445,6 +445,8 @@ async fn the_description_names_the_routes_of_the_contract() {
         ("/indexes/{index}/documents/{id}", vec!["get"]),
         ("/status", vec!["get"]),
         ("/dead-letters", vec!["get", "delete"]),
+        ("/dead-letters/replay", vec!["post"]),
+        ("/sources/{source}", vec!["get", "put", "delete"]),
         ("/healthz", vec!["get"]),
         ("/readyz", vec!["get"]),
         ("/openapi.json", vec!["get"]),

@@ -97,10 +97,16 @@ pub struct ProducerConfig {
     pub buffer_bytes: NonZeroU32,
     /// How long a document may wait for its confirm, in milliseconds.
     pub confirm_timeout_ms: NonZeroU64,
-    /// Whether to serve the intake queue.
+    /// Whether to serve the intake queue and the sources.
     pub intake: bool,
-    /// How many messages of the intake queue are unsettled at a time.
+    /// How many messages of the intake queue, and of each source, are unsettled at a time.
     pub intake_prefetch: NonZeroU16,
+    /// The largest body of a message from a queue, in bytes, unpacked: all documents of a batch together.
+    pub max_message_bytes: NonZeroU32,
+    /// How often a message is tried that makes its handler fail, before it is a dead letter.
+    pub max_attempts: NonZeroU32,
+    /// For tests: whether a message with the header `warren-test-panic` makes its handler panic.
+    pub test_panics: bool,
     /// How many rejected documents an answer lists, and how many that cannot be found yet; all are counted.
     pub max_rejected_listed: u32,
     /// How long a receipt is waited for, in milliseconds; after that it is unknown when the document can be found.
@@ -131,6 +137,8 @@ pub struct WorkerConfig {
 pub struct QueryConfig {
     /// How many searches are under way at a time; beyond, they are answered 429.
     pub max_concurrent: NonZeroU32,
+    /// How many bytes of a partition's log a replay of dead letters reads to learn what was written since.
+    pub max_replay_bytes: NonZeroU64,
 }
 
 /// The server that the commands of `warren` talk to.
@@ -254,6 +262,9 @@ impl Default for ProducerConfig {
             confirm_timeout_ms: n64(30_000),
             intake: true,
             intake_prefetch: n16(1000),
+            max_message_bytes: n32(64 * MIB),
+            max_attempts: n32(3),
+            test_panics: false,
             max_rejected_listed: 100,
             receipt_timeout_ms: n64(60_000),
             max_receipts: n32(100_000),
@@ -275,7 +286,7 @@ impl Default for WorkerConfig {
 
 impl Default for QueryConfig {
     fn default() -> Self {
-        Self { max_concurrent: n32(256) }
+        Self { max_concurrent: n32(256), max_replay_bytes: n64(1 << 30) }
     }
 }
 
@@ -321,6 +332,10 @@ impl Config {
             let rule = format!("is {}, less than http.max_document_bytes, {document}", self.producer.buffer_bytes);
             return refuse("producer.buffer_bytes", rule);
         }
+        if self.producer.max_message_bytes.get() < document {
+            let rule = format!("is {}, less than http.max_document_bytes, {document}", self.producer.max_message_bytes);
+            return refuse("producer.max_message_bytes", rule);
+        }
         if let Err(error) = tracing_subscriber::EnvFilter::try_new(&self.log.level) {
             return refuse("log.level", format!("is {:?}: {error}; take error, warn, info, debug or trace", self.log.level));
         }
@@ -340,12 +355,13 @@ mod tests {
     #[test]
     fn each_rule_names_its_key() {
         type Spoil = fn(&mut Config);
-        let cases: [(&str, Spoil); 6] = [
+        let cases: [(&str, Spoil); 7] = [
             ("http.max_document_bytes", |c| c.http.max_document_bytes = n32(33 * MIB)),
             ("http.max_body_bytes", |c| c.http.max_body_bytes = n64(5)),
             ("http.hosts", |c| c.http.hosts = vec!["http://a".to_owned()]),
             ("producer.batch_bytes", |c| c.producer.batch_bytes = n32(MIB)),
             ("producer.buffer_bytes", |c| c.producer.buffer_bytes = n32(MIB)),
+            ("producer.max_message_bytes", |c| c.producer.max_message_bytes = n32(MIB)),
             ("log.level", |c| c.log.level = "a=b=c".to_owned()),
         ];
         for (key, spoil) in cases {

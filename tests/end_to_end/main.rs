@@ -4,14 +4,18 @@
 
 mod bounded_log;
 mod crashes;
+mod dead_letters;
 mod elastic;
 mod foreign;
+mod foreign_clients;
+mod intake;
 mod page;
 mod receipts;
 mod recovery;
 mod refusals;
 mod rolling;
 mod sample;
+mod sources;
 mod stack;
 mod stacks;
 mod up;

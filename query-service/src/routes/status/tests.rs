@@ -67,7 +67,7 @@ fn worker(name: &str, replicas: u64) -> WorkerView {
 
 fn facts(workers: Vec<WorkerView>) -> Facts {
     let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1035);
-    Facts { workers, producers: Vec::new(), stores_differ: false, now }
+    Facts { workers, producers: Vec::new(), stores_differ: false, sources: Vec::new(), now }
 }
 
 fn warnings(status: &Status) -> Vec<&str> {
@@ -86,7 +86,13 @@ fn replicas_stand_at_their_partition_and_count_once() {
         end_operations: 0,
     };
     facts.producers =
-        vec![ProducerView { id: ProducerId("p".to_owned()), leaving: false, heard: Instant::now(), logs: Arc::new(vec![log]) }];
+        vec![ProducerView {
+            id: ProducerId("p".to_owned()),
+            leaving: false,
+            heard: Instant::now(),
+            logs: Arc::new(vec![log]),
+            intakes: Arc::default(),
+        }];
     let status = facts.status(&[entry(2, 1)], |partition| match partition.partition {
         0 => {
             let handed_over = PartitionReport { held: false, ..report(0, 6) };
