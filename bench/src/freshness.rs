@@ -4,7 +4,6 @@
 //! by itself. The receipt says when a replica's searches see it; for a sample, a search over HTTP, asked again until it
 //! finds the document, says when a client does.
 
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
