@@ -65,7 +65,8 @@ pub(crate) async fn run(args: SearchArgs, config: &Config) -> anyhow::Result<Exi
 fn print_hit(number: u32, hit: &Hit, marks: (&str, &str)) {
     let document: Value = serde_json::from_str(hit.document.get()).unwrap_or_default();
     let title = ["title", "name", "subject"].iter().find_map(|field| document[field].as_str()).unwrap_or_default();
-    println!("{number:>3}. {}{}{}  {title}  ({})", marks.0, hit.id, marks.1, hit.score);
+    let score = hit.score.map(|score| format!("  ({score})")).unwrap_or_default();
+    println!("{number:>3}. {}{}{}  {title}{score}", marks.0, hit.id, marks.1);
     let passages = hit.highlights.iter().filter(|(field, _)| *field != "title").flat_map(|(_, passages)| passages);
     if let Some(passage) = passages.into_iter().next() {
         println!("     {}", plain(passage, marks));

@@ -69,6 +69,23 @@ impl Plan {
         Ok(Self { root, sought: planner.sought })
     }
 
+    /// What matches nothing.
+    pub(crate) fn nothing() -> Self {
+        Self { root: None, sought: Sought::default() }
+    }
+
+    /// The same, of those that match another query, too; which counts for no score.
+    pub(crate) fn filtered(self, by: Self) -> Self {
+        let root = match (self.root, by.root) {
+            (Some(root), Some(filter)) => {
+                let filter = Node::Leaf(Box::new(ConstScoreQuery::new(filter.query(), 0.0)));
+                Some(Node::Bool(vec![(Occur::Must, root), (Occur::Must, filter)]))
+            }
+            _ => None,
+        };
+        Self { root, sought: self.sought }
+    }
+
     pub(crate) fn root(&self) -> Option<&Node> {
         self.root.as_ref()
     }

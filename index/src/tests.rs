@@ -1,5 +1,6 @@
 //! What a partition's index promises to those who open, write and search it.
 
+mod aggregations;
 mod fields;
 mod highlights;
 mod killing;
@@ -7,6 +8,7 @@ mod opening;
 mod ranking;
 mod robustness;
 mod snapshots;
+mod suggestions;
 mod writing;
 
 use std::path::Path;
@@ -15,10 +17,11 @@ use tempfile::TempDir;
 use warren_protocol::IndexDefinition;
 use warren_protocol::batch::{Header, Kind, WriterId};
 use warren_protocol::ports::Position;
-use warren_protocol::rpc::PartialHit;
+use warren_protocol::rpc::{DocumentParts, Fetch, Found, Hits, PartialHit, Query, Search};
+use warren_protocol::search::Highlight;
 use warren_protocol::writer::WriterTable;
 
-use crate::{Checkpoint, LastMessage, Options, PartitionIndex, SearchError, SearchSpec};
+use crate::{Checkpoint, LastMessage, Options, PartitionIndex, SearchError};
 
 fn definition(json: &str) -> IndexDefinition {
     IndexDefinition::from_json(json.as_bytes()).unwrap()
@@ -46,6 +49,49 @@ fn filled(definition: &IndexDefinition, documents: &[(&str, &str)]) -> (TempDir,
     }
     writer.commit(&checkpoint(1)).unwrap();
     (directory, index)
+}
+
+/// A search in short.
+#[derive(Clone)]
+struct SearchSpec {
+    query: String,
+    lenient: bool,
+    hits: usize,
+    count: bool,
+    highlight: bool,
+    max_bytes: usize,
+}
+
+impl SearchSpec {
+    fn search(&self) -> Search {
+        let document = DocumentParts { fields: None, highlight: self.highlight.then(Highlight::default) };
+        Search {
+            query: Query { query: self.query.clone(), lenient: self.lenient },
+            hits: self.hits as u32,
+            count: self.count,
+            document,
+            ..Search::default()
+        }
+    }
+}
+
+trait Searching {
+    fn search(&self, spec: &SearchSpec) -> Result<Hits, SearchError>;
+
+    /// Documents by their ids, with the passages of a query.
+    fn fetch(&self, ids: &[String], highlight: Option<&str>) -> Result<Vec<Option<Found>>, SearchError>;
+}
+
+impl Searching for PartitionIndex {
+    fn search(&self, spec: &SearchSpec) -> Result<Hits, SearchError> {
+        self.view().search(&spec.search(), spec.max_bytes)
+    }
+
+    fn fetch(&self, ids: &[String], highlight: Option<&str>) -> Result<Vec<Option<Found>>, SearchError> {
+        let document = DocumentParts { fields: None, highlight: highlight.map(|_| Highlight::default()) };
+        let query = highlight.map(|query| Query { query: query.to_owned(), lenient: true });
+        self.view().fetch(&Fetch { ids: ids.to_vec(), view: None, document, query }, usize::MAX)
+    }
 }
 
 fn spec(query: &str, hits: usize) -> SearchSpec {

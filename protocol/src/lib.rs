@@ -6,9 +6,10 @@
 //! The way of a document: [`document`] checks it and gives it an id, [`partition`] says where it belongs, [`batch`]
 //! is the form in which a partition log keeps it, [`writer`] is how a follower of that log applies it once.
 //! The way of a query: [`search`] is what a client sends and gets, [`rpc`] what travels between the query service
-//! and the workers. [`receipt`] goes back to whoever wrote. What cannot go its way becomes a [`dead_letter`]; a [`source`] is
-//! a way in for messages that were not made for Warren.
+//! and the workers; [`aggregations`] and [`suggest`] are what is computed on the way. [`receipt`] goes back to whoever wrote.
+//! What cannot go its way becomes a [`dead_letter`]; a [`source`] is a way in for messages that were not made for Warren.
 
+pub mod aggregations;
 pub mod announcement;
 pub mod batch;
 pub mod catalog;
@@ -16,6 +17,7 @@ pub mod dead_letter;
 pub mod definition;
 pub mod document;
 pub mod index_name;
+pub mod merging;
 pub mod partition;
 pub mod ports;
 pub mod problem;
@@ -23,6 +25,7 @@ pub mod receipt;
 pub mod rpc;
 pub mod search;
 pub mod source;
+pub mod suggest;
 pub mod writer;
 
 pub use batch::{Batch, Operation, Payload, PayloadBuilder};

@@ -1,22 +1,26 @@
 //! Searches over HTTP: each is fanned out to the partitions of its index over queues, and the answers are merged.
 //!
-//! [`routes`] is the edge. Behind it, [`search`] takes a search from its arrival to its answer: [`fan_out`] asks all
-//! partitions, [`ask`] gets the answer of one at the [`pace`] of the others, [`merge`] puts the answers together.
-//! [`dead_letters`] looks through what could not be processed.
+//! [`routes`] is the edge. Behind it, [`search`] takes a search from its arrival to its answer: [`statistics`] says what
+//! scores depend on, [`fan_out`] asks all partitions, [`ask`] gets the answer of one at its [`pace`], [`merge`] puts the answers
+//! together, and a [`cursor`] leads to the next page. [`at_least`] is what a search must have seen. [`dead_letters`] looks through
+//! what could not be processed.
 
 mod ask;
 mod at_least;
+mod cursor;
 mod dead_letters;
 mod fan_out;
 mod merge;
 mod pace;
 mod routes;
 mod search;
+mod statistics;
 #[cfg(test)]
 mod tests;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use tokio::sync::Semaphore;
@@ -29,6 +33,7 @@ use warren_service::config::Config;
 use warren_service::{CatalogHandle, Roster, Stop, http};
 
 use fan_out::FanOut;
+use statistics::StatisticsCache;
 
 /// Where the query service listens unless told otherwise.
 pub const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
@@ -44,6 +49,7 @@ struct Shared {
     catalog: CatalogHandle,
     roster: Roster,
     fan_out: FanOut,
+    statistics: StatisticsCache,
     searches: Semaphore,
     max_searches: u32,
     max_replay_bytes: u64,
@@ -55,8 +61,10 @@ impl QueryService {
         let max_searches = config.query.max_concurrent.get();
         let searches = Semaphore::new(max_searches as usize);
         let fan_out = FanOut::new(ports.rpc.clone(), roster.clone());
+        let statistics = StatisticsCache::new(Duration::from_millis(config.query.statistics_cache_ms));
         let (ports, max_replay_bytes) = (ports.clone(), config.query.max_replay_bytes.get());
-        Self { shared: Arc::new(Shared { ports, catalog, roster, fan_out, searches, max_searches, max_replay_bytes }) }
+        let shared = Shared { ports, catalog, roster, fan_out, statistics, searches, max_searches, max_replay_bytes };
+        Self { shared: Arc::new(shared) }
     }
 
     /// The index of that name, or the problem that says why there is none.

@@ -15,7 +15,8 @@ use tower::ServiceExt;
 use warren_broker::{Broker, Settings};
 use warren_protocol::announcement::{Announcement, INTERVAL_MS, PartitionReport, ReplicaState, WorkerAnnouncement};
 use warren_protocol::ports::{Message as QueueMessage, QueueName, RpcTarget, WorkerId};
-use warren_protocol::rpc::{self, Answer, Failure, Found, Message, PartialHit, Question, Reply};
+use warren_protocol::rpc::{self, Answer, Failure, Found, Hits, Message, PartialHit, Question, Reply, Search, Statistics};
+use warren_protocol::search::SortKey;
 use warren_protocol::{IndexRef, PartitionId};
 
 use super::*;
@@ -150,19 +151,24 @@ fn found(id: &str) -> Found {
     Found { body: json!({ "id": id }).to_string().into_bytes(), highlights }
 }
 
+fn statistics(partition: u32) -> Answer {
+    Answer::Statistics(Statistics { documents: 2 + u64::from(partition), ..Statistics::default() })
+}
+
 /// Partition p holds d{p} with score p + 1, and e{p} with score 1, whatever the query.
 fn two_each(partition: u32, question: Question) -> Option<Result<Answer, Failure>> {
     Some(Ok(match question {
-        Question::Search { hits, count, .. } => {
-            let hit = |id: String, score| PartialHit { found: Some(found(&id)), id, score };
+        Question::Search(search) => {
+            let hit = |id: String, score| PartialHit { found: Some(found(&id)), id, score: Some(score), sort: vec![] };
             let mut all = vec![hit(format!("d{partition}"), partition as f32 + 1.0), hit(format!("e{partition}"), 1.0)];
-            all.truncate(hits as usize);
-            Answer::Hits { total: count.then_some(2), hits: all }
+            all.truncate(search.hits as usize);
+            Answer::Hits(Hits { total: search.count.then_some(2), hits: all, ..Hits::default() })
         }
-        Question::Fetch { ids, .. } => {
+        Question::Fetch(fetch) => {
             let held = [format!("d{partition}"), format!("e{partition}")];
-            Answer::Documents(ids.iter().map(|id| held.contains(id).then(|| found(id))).collect())
+            Answer::Documents(fetch.ids.iter().map(|id| held.contains(id).then(|| found(id))).collect())
         }
+        Question::Statistics { .. } => statistics(partition),
     }))
 }
 
@@ -191,12 +197,21 @@ async fn parameters_reach_the_partitions() {
     let world = World::with_index(
         |_| {},
         |_, question| {
-            let expected = Question::Search { query: "w s".into(), lenient: true, hits: 12, count: false, highlight: false };
-            Some(if question == expected { Ok(Answer::Hits { total: None, hits: vec![] }) } else { Err(Failure::NotHere) })
+            let Question::Search(search) = question else { return two_each(0, question) };
+            let expected = Search {
+                query: rpc::Query { query: "w s".into(), lenient: true },
+                filter: Some(rpc::Query { query: "a:b".into(), lenient: true }),
+                hits: 12,
+                sort: vec![SortKey::parse("-size").unwrap(), SortKey::parse("id").unwrap()],
+                document: rpc::DocumentParts { fields: Some(vec!["title".into(), "x.*".into()]), highlight: None },
+                ..Search::default()
+            };
+            Some(if *search == expected { Ok(Answer::Hits(Hits::default())) } else { Err(Failure::NotHere) })
         },
     )
     .await;
-    let path = "/indexes/a/search?q=w+s&limit=7&offset=5&total=false&highlight=false&timeout_ms=20000";
+    let path = "/indexes/a/search?q=w+s&limit=7&offset=5&total=false&highlight=false&timeout_ms=20000&sort=-size,id\
+        &filter=a:b&fields=title,x.*";
     let (status, answer) = world.get(path).await;
     assert_eq!((status, &answer["partitions"]["answered"]), (200, &json!(3)), "{answer}");
     let (status, problem) = world.get("/indexes/a/search?q=w+s").await;
@@ -228,13 +243,14 @@ async fn a_query_that_is_at_fault_is_a_bad_request() {
 
 /// As [`two_each`], but documents have to be fetched; partition 1 has lost d1, and partition 2 fails to send any.
 fn without_documents(partition: u32, question: Question) -> Option<Result<Answer, Failure>> {
-    if partition == 2 && matches!(question, Question::Fetch { .. }) {
+    if partition == 2 && matches!(question, Question::Fetch(_)) {
         return Some(Err(Failure::Internal("the disk is gone".to_owned())));
     }
     match two_each(partition, question) {
-        Some(Ok(Answer::Hits { total, mut hits })) => {
-            hits.iter_mut().for_each(|hit| hit.found = None);
-            Some(Ok(Answer::Hits { total, hits }))
+        Some(Ok(Answer::Hits(mut found))) => {
+            found.hits.iter_mut().for_each(|hit| hit.found = None);
+            found.view = Some(70 + u64::from(partition));
+            Some(Ok(Answer::Hits(found)))
         }
         Some(Ok(Answer::Documents(documents))) if partition == 1 => {
             let lost = br#"{"id":"d1"}"#;
@@ -305,8 +321,9 @@ async fn documents_are_fetched_from_the_worker_that_answered() {
     let mut world = World::with_index(
         |_| {},
         |partition, question| match question {
-            Question::Search { .. } => without_documents(0, question).filter(|_| partition == 0),
-            Question::Fetch { .. } => Some(Err(Failure::Internal("asked the wrong one".to_owned()))),
+            Question::Search(_) => without_documents(0, question).filter(|_| partition == 0),
+            Question::Statistics { .. } => two_each(partition, question),
+            Question::Fetch(_) => Some(Err(Failure::Internal("asked the wrong one".to_owned()))),
         },
     )
     .await;
@@ -375,8 +392,8 @@ async fn a_document_is_found_by_its_id() {
     let world = World::with_index(
         |_| {},
         |_, question| match question {
-            Question::Fetch { ids, .. } => Some(Ok(Answer::Documents(ids.iter().map(|id| Some(found(id))).collect()))),
-            Question::Search { .. } => None,
+            Question::Fetch(fetch) => Some(Ok(Answer::Documents(fetch.ids.iter().map(|id| Some(found(id))).collect()))),
+            _ => None,
         },
     )
     .await;
@@ -457,7 +474,8 @@ async fn the_description_names_the_routes_of_the_contract() {
     }
     let parameters = document["paths"]["/indexes/{index}/search"]["get"]["parameters"].as_array().unwrap();
     let names: Vec<_> = parameters.iter().map(|parameter| parameter["name"].as_str().unwrap()).collect();
-    assert_eq!(names, ["index", "q", "limit", "offset", "timeout_ms", "highlight", "total"]);
+    let known = ["index", "q", "limit", "offset", "timeout_ms", "highlight", "total", "sort", "filter", "fields", "facets", "after"];
+    assert_eq!(names, [&known[..], &["scoring"]].concat());
     assert_eq!(world.get("/readyz").await.0, 200);
     assert_eq!(world.get("/healthz").await.0, 200);
 }

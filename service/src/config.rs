@@ -127,6 +127,11 @@ pub struct WorkerConfig {
     pub search_threads: Option<NonZeroU16>,
     /// How many bytes of documents one answer carries along with its hits; what is beyond is fetched by id if it is needed.
     pub max_answer_bytes: NonZeroU32,
+    /// How many commits are kept at a time for searches whose documents are still to be fetched; beyond, they are fetched from the
+    /// present one.
+    pub max_views: NonZeroU32,
+    /// How many bytes the aggregations of one search may take while a partition collects them.
+    pub max_aggregation_bytes: NonZeroU32,
     /// The pause between two looks at the slots, in milliseconds.
     pub claim_interval_ms: NonZeroU64,
 }
@@ -139,6 +144,11 @@ pub struct QueryConfig {
     pub max_concurrent: NonZeroU32,
     /// How many bytes of a partition's log a replay of dead letters reads to learn what was written since.
     pub max_replay_bytes: NonZeroU64,
+    /// For how long the statistics of a query are taken for those of now, in milliseconds; 0: not at all.
+    pub statistics_cache_ms: u64,
+    /// How many buckets the aggregations of one search may have, in a partition and in the answer; terms aggregations are exact up to
+    /// there.
+    pub max_buckets: NonZeroU32,
 }
 
 /// The server that the commands of `warren` talk to.
@@ -279,6 +289,8 @@ impl Default for WorkerConfig {
             refresh_interval_ms: n64(100),
             search_threads: None,
             max_answer_bytes: n32(MIB),
+            max_views: n32(256),
+            max_aggregation_bytes: n32(32 * MIB),
             claim_interval_ms: n64(1000),
         }
     }
@@ -286,7 +298,12 @@ impl Default for WorkerConfig {
 
 impl Default for QueryConfig {
     fn default() -> Self {
-        Self { max_concurrent: n32(256), max_replay_bytes: n64(1 << 30) }
+        Self {
+            max_concurrent: n32(256),
+            max_replay_bytes: n64(1 << 30),
+            statistics_cache_ms: 1000,
+            max_buckets: n32(65_536),
+        }
     }
 }
 

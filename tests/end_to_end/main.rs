@@ -2,6 +2,7 @@
 
 #![expect(clippy::expect_used, reason = "a test fails by panicking; clippy itself knows #[test] functions only")]
 
+mod aggregations;
 mod bounded_log;
 mod crashes;
 mod dead_letters;

@@ -153,6 +153,8 @@ async fn the_description_has_the_routes_of_the_contract() -> Result<()> {
         ("/indexes/{index}/documents", vec!["post"]),
         ("/indexes/{index}/documents/{id}", vec!["delete", "get", "put"]),
         ("/indexes/{index}/search", vec!["get", "post"]),
+        ("/indexes/{index}/suggest", vec!["get"]),
+        ("/indexes/{index}/merge", vec!["post"]),
         ("/dead-letters", vec!["delete", "get"]),
         ("/dead-letters/{id}", vec!["get"]),
         ("/dead-letters/{id}/body", vec!["get"]),

@@ -11,6 +11,8 @@ use warren_protocol::announcement::{PartitionReport, ReplicaState};
 use warren_protocol::ports::Position;
 use warren_protocol::rpc::Failure;
 
+use crate::merging::Merges;
+
 /// How many searches of one replica wait for a commit at a time. Each of them keeps one of the requests that the worker has
 /// unanswered, and the others must get their turn.
 const MAX_WAITING: usize = 8;
@@ -28,6 +30,8 @@ pub(crate) struct Holding {
     /// The last position that the index has.
     committed: watch::Sender<Option<Position>>,
     waiting: Semaphore,
+    /// The merges that were asked of it.
+    pub(crate) merges: Merges,
 }
 
 impl Holdings {
@@ -54,6 +58,7 @@ impl Holdings {
             report: Mutex::new(report),
             committed: watch::Sender::new(None),
             waiting: Semaphore::new(MAX_WAITING),
+            merges: Merges::default(),
         });
         self.replicas.write().unwrap_or_else(PoisonError::into_inner).insert(partition.clone(), holding.clone());
         holding
@@ -65,9 +70,8 @@ impl Holdings {
     }
 
     /// A replica, `None` if this worker does not hold it.
-    pub(crate) fn replica(&self, partition: &PartitionId) -> Option<Arc<Holding>> {
-        let replicas = self.replicas.read().unwrap_or_else(PoisonError::into_inner);
-        replicas.get(partition).cloned()
+    pub(crate) fn holding(&self, partition: &PartitionId) -> Option<Arc<Holding>> {
+        self.replicas.read().unwrap_or_else(PoisonError::into_inner).get(partition).cloned()
     }
 
     /// The state of all replicas.

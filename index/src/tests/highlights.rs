@@ -1,7 +1,7 @@
 //! Passages, and how much of a reply they and the documents take.
 
-use super::{definition, filled, spec};
-use crate::{PartitionIndex, SearchSpec};
+use super::{SearchSpec, Searching, definition, filled, spec};
+use crate::PartitionIndex;
 
 fn passages(index: &PartitionIndex, query: &str) -> Vec<(String, Vec<String>)> {
     let spec = SearchSpec { highlight: true, max_bytes: 1_000_000, ..spec(query, 1) };

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Random, definition, filled, spec};
-use crate::{PartitionIndex, SearchError, SearchSpec};
+use super::{Random, SearchSpec, Searching, definition, filled, spec};
+use crate::{PartitionIndex, SearchError};
 
 const DEFINITION: &str = r#"{"fields":{"title":{"type":"text","analyzer":"english"},"section":{"type":"keyword"},"size":{"type":"integer"},
     "price":{"type":"float"},"free":{"type":"boolean"},"month":{"type":"date"},"meta":{"type":"object"}}}"#;
