@@ -241,7 +241,9 @@ impl Run<'_> {
                 biased;
                 () = self.replica.released.cancelled() => {
                     let (_, committed) = self.commit(indexer).await?;
-                    self.report(&committed, &mut target).await?;
+                    if self.caught_up.is_cancelled() {
+                        self.report(&committed, &mut target).await?;
+                    }
                     return Ok(());
                 }
                 () = tokio::time::sleep_until(due), if uncommitted.since.is_some() => {
