@@ -8,6 +8,7 @@ use reqwest::Method;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use warren_protocol::IndexName;
+use warren_protocol::query::QueryInput;
 use warren_protocol::search::{Hit, Relation, SearchRequest, SearchResponse};
 use warren_service::config::Config;
 
@@ -39,7 +40,7 @@ pub(crate) struct SearchArgs {
 /// Searches and prints.
 pub(crate) async fn run(args: SearchArgs, config: &Config) -> anyhow::Result<ExitCode> {
     let client = Client::new(config)?;
-    let query = args.query.join(" ");
+    let query = QueryInput::Text(args.query.join(" "));
     let request = SearchRequest { query, limit: args.limit, offset: args.offset, ..SearchRequest::default() };
     let path = format!("/indexes/{}/search", args.index);
     if args.json {

@@ -3,6 +3,7 @@
 mod passages;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde_json::{Map, Value};
 use tantivy::schema::{Field, Term, Type};
@@ -12,6 +13,7 @@ use warren_protocol::search::{Highlight, Highlights};
 
 use crate::analysis;
 use crate::parts::Parts;
+use crate::query::Matcher;
 use crate::schema::{Fields, Kind};
 use passages::Finder;
 
@@ -19,6 +21,7 @@ use passages::Finder;
 const MAX_FIELDS: usize = 10;
 /// The most text of one document that is looked through, in bytes.
 const MAX_TEXT_BYTES: usize = 256 * 1024;
+
 
 /// In which texts a word is sought.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -33,21 +36,31 @@ pub(crate) enum Scope {
 
 /// The words that a query seeks.
 #[derive(Debug, Default)]
-pub(crate) struct Sought(BTreeMap<Scope, BTreeMap<String, Term>>);
+pub(crate) struct Sought(BTreeMap<Scope, Words>);
+
+#[derive(Debug, Default)]
+struct Words {
+    exact: BTreeMap<String, Term>,
+    patterns: Vec<Arc<Matcher>>,
+}
 
 impl Sought {
     pub(crate) fn add(&mut self, scope: &Scope, word: String, term: Term) {
-        if !self.0.contains_key(scope) {
-            self.0.insert(scope.clone(), BTreeMap::new());
-        }
-        if let Some(words) = self.0.get_mut(scope) {
-            words.insert(word, term);
-        }
+        self.at(scope).exact.insert(word, term);
+    }
+
+    /// Words that a pattern describes.
+    pub(crate) fn add_pattern(&mut self, scope: &Scope, pattern: Arc<Matcher>) {
+        self.at(scope).patterns.push(pattern);
+    }
+
+    fn at(&mut self, scope: &Scope) -> &mut Words {
+        self.0.entry(scope.clone()).or_default()
     }
 
     /// The text fields in which words are sought.
     pub(crate) fn text_fields(&self) -> Vec<Field> {
-        let terms = self.0.values().filter_map(|words| words.values().next());
+        let terms = self.0.values().filter_map(|words| words.exact.values().next());
         terms.filter(|term| term.typ() == Type::Str).map(Term::field).collect()
     }
 }
@@ -77,14 +90,18 @@ impl<'a> Highlighter<'a> {
             };
             let everywhere = matches!(scope, Scope::Path(_)).then(|| sought.0.get(&Scope::AllDynamic)).flatten();
             let mut weights = BTreeMap::new();
-            for (word, term) in words.iter().chain(everywhere.into_iter().flatten()) {
-                // Rare words make the better passage.
-                weights.insert(word.clone(), 1.0 / (1.0 + searcher.doc_freq(term)? as f32));
+            let mut patterns = Vec::new();
+            for words in [Some(words), everywhere].into_iter().flatten() {
+                for (word, term) in &words.exact {
+                    // Rare words make the better passage.
+                    weights.insert(word.clone(), 1.0 / (1.0 + searcher.doc_freq(term)? as f32));
+                }
+                patterns.extend(words.patterns.iter().cloned());
             }
             let analyzer = analyzers
                 .get(analyzer)
                 .ok_or_else(|| TantivyError::InternalError(format!("the analyzer {analyzer} is not registered")))?;
-            finders.insert(scope.clone(), Finder::new(weights, analyzer));
+            finders.insert(scope.clone(), Finder::new(weights, patterns, analyzer));
         }
         Ok(Self { fields, options, wanted: options.fields.as_deref().map(Parts::new), finders })
     }

@@ -13,7 +13,8 @@ use tantivy::collector::Count;
 use tantivy::query::{EnableScoring, TermQuery};
 use tantivy::schema::{IndexRecordOption, Value};
 use tantivy::{DocAddress, Searcher, TERMINATED, TantivyDocument, TantivyError, Term};
-use warren_protocol::rpc::{DocumentParts, Fetch, Found, Hits, PartialHit, Query, Ranking, Search, Statistics};
+use warren_protocol::Query;
+use warren_protocol::rpc::{DocumentParts, Fetch, Found, Hits, PartialHit, Ranking, Search, Statistics};
 use warren_protocol::search::SortValue;
 
 use crate::error::SearchError;
@@ -61,7 +62,7 @@ impl View {
         if search.aggregations.is_some() {
             return Err(SearchError::InvalidRequest { field: "aggregations", detail: "this worker computes none".to_owned() });
         }
-        let plan = self.plan(&search.query)?;
+        let plan = self.plan(&search.query, search.filter.as_ref())?;
         let basis = match &search.ranking {
             Ranking::Local | Ranking::Only => Basis::local(&self.index, &self.searcher),
             Ranking::Global(statistics) => Basis::global(&self.index, &self.searcher, statistics),
@@ -72,10 +73,6 @@ impl View {
         let statistics = match search.ranking {
             Ranking::Only => Some(basis.of_plan(&plan)?),
             _ => None,
-        };
-        let plan = match &search.filter {
-            Some(filter) => plan.filtered(self.plan(filter)?),
-            None => plan,
         };
         let query = plan.query();
         // Counting in the same pass would score every match; without scores a second pass is far cheaper than that.
@@ -115,8 +112,8 @@ impl View {
     /// and at least one.
     pub fn fetch(&self, fetch: &Fetch, max_bytes: usize) -> Result<Vec<Option<Found>>, SearchError> {
         let plan = match &fetch.query {
-            Some(query) => self.plan(&Query { lenient: true, ..query.clone() })?,
-            None => Plan::nothing(),
+            Some(query) => self.plan(query, None)?,
+            None => self.plan(&Query::all(), None)?,
         };
         let reader = self.documents(&plan, &fetch.document)?;
         let (mut documents, mut bytes) = (Vec::new(), 0);
@@ -133,11 +130,11 @@ impl View {
 
     /// What the scores of a query depend on, in this partition.
     pub fn statistics(&self, query: &Query) -> Result<Statistics, SearchError> {
-        Ok(Basis::local(&self.index, &self.searcher).of_plan(&self.plan(query)?)?)
+        Ok(Basis::local(&self.index, &self.searcher).of_plan(&self.plan(query, None)?)?)
     }
 
-    fn plan(&self, query: &Query) -> Result<Plan, SearchError> {
-        Plan::new(&query.query, query.lenient, self.index.fields(), self.index.tantivy().tokenizers())
+    fn plan(&self, query: &Query, filter: Option<&Query>) -> Result<Plan, SearchError> {
+        Plan::new(query, filter, self.index.fields(), self.index.tantivy().tokenizers())
     }
 
     fn documents<'a>(&'a self, plan: &Plan, wanted: &'a DocumentParts) -> Result<Documents<'a>, SearchError> {

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::index_name::IndexRef;
 use crate::ports::{Position, WorkerId};
+use crate::query::Query;
 use crate::search::{Highlight, Highlights, SortBy, SortKey, SortValue};
 
 pub use statistics::Statistics;
@@ -53,16 +54,6 @@ pub enum Question {
         /// The query.
         query: Query,
     },
-}
-
-/// A query as it travels.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Query {
-    /// What was asked, as JSON.
-    #[serde(with = "as_json")]
-    pub query: String,
-    /// Whether to make the best of one that cannot be understood.
-    pub lenient: bool,
 }
 
 /// The best hits of a query.
@@ -122,7 +113,7 @@ pub struct DocumentParts {
 }
 
 /// Documents by their ids.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Fetch {
     /// The ids.
     pub ids: Vec<String>,
@@ -284,7 +275,7 @@ pub trait Message: Serialize + DeserializeOwned {
     /// Its name in errors.
     const NAME: &'static str;
     /// Its form in version 1.
-    type First: Serialize + DeserializeOwned + Into<Self>;
+    type First: Serialize + DeserializeOwned + TryInto<Self, Error = String>;
 
     /// The message as bytes.
     fn encode(&self) -> Result<Bytes, MessageError> {
@@ -298,11 +289,12 @@ pub trait Message: Serialize + DeserializeOwned {
 
     /// Reads the bytes, and says of which version they are.
     fn decode_versioned(bytes: &[u8]) -> Result<(Self, u8), MessageError> {
-        let damaged = |error: postcard::Error| MessageError::Damaged { kind: Self::NAME, detail: error.to_string() };
+        let damaged = |detail: String| MessageError::Damaged { kind: Self::NAME, detail };
+        let unreadable = |error: postcard::Error| damaged(error.to_string());
         match bytes {
             [b'W', letter, version, rest @ ..] if *letter == Self::LETTER => match *version {
-                1 => postcard::from_bytes::<Self::First>(rest).map(|first| (first.into(), 1)).map_err(damaged),
-                VERSION => postcard::from_bytes(rest).map(|message| (message, VERSION)).map_err(damaged),
+                1 => Ok((postcard::from_bytes::<Self::First>(rest).map_err(unreadable)?.try_into().map_err(damaged)?, 1)),
+                VERSION => postcard::from_bytes(rest).map(|message| (message, VERSION)).map_err(unreadable),
                 found => Err(MessageError::Version { kind: Self::NAME, found }),
             },
             _ => Err(MessageError::Foreign(Self::NAME)),
@@ -388,7 +380,7 @@ mod tests {
     }
 
     fn web_server() -> Query {
-        Query { query: "web server".into(), lenient: true }
+        Query::parse("web server", true).unwrap()
     }
 
     fn plain() -> Search {
@@ -402,7 +394,7 @@ mod tests {
 
     fn full() -> Request {
         let search = Search {
-            filter: Some(Query { query: "section:net".into(), lenient: false }),
+            filter: Some(Query::parse("section:net", false).unwrap()),
             sort: vec![SortKey::BEST, SortKey::parse("size").unwrap()],
             after: Some(Place { values: vec![SortValue::F64(1.5), SortValue::Missing], id: "a".into() }),
             ranking: Ranking::Global(statistics()),

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use crate::problem::{Code, Problem};
+use crate::query::QueryInput;
 
 pub use highlight::{Highlight, HighlightChoice};
 pub use response::{Hit, PartitionFailure, PartitionsReport, Relation, SearchResponse, Total};
@@ -18,11 +19,11 @@ pub use sort::{Missing, SortBy, SortKey, SortValue};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SearchRequest {
-    /// Words, joined by OR; `+must`, `-not`, `"a phrase"`, `field:word`, `field:[1 TO 5]`. Empty: all documents.
-    pub query: String,
+    /// What is sought: a text for people, or a tree for programs. Empty: all documents.
+    pub query: QueryInput,
     /// A query that hits must match, too, and that counts for no score.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub filter: Option<String>,
+    pub filter: Option<QueryInput>,
     /// How many hits to return, at most 1,000.
     pub limit: u32,
     /// How many hits to leave out first, at most 10,000; beyond, take `after`.
@@ -76,7 +77,7 @@ pub enum Scoring {
 impl Default for SearchRequest {
     fn default() -> Self {
         Self {
-            query: String::new(),
+            query: QueryInput::default(),
             filter: None,
             limit: 10,
             offset: 0,
@@ -104,8 +105,6 @@ impl SearchRequest {
     pub const MAX_TIMEOUT_MS: u32 = 60_000;
     /// The most positions of one search.
     pub const MAX_AT_LEAST: usize = 10_000;
-    /// The longest query, in bytes.
-    pub const MAX_QUERY_BYTES: usize = 16 * 1024;
     /// The most keys of a sort.
     pub const MAX_SORT_KEYS: usize = 8;
     /// The most names in `fields`.
@@ -127,12 +126,6 @@ impl SearchRequest {
         if !(1..=Self::MAX_TIMEOUT_MS).contains(&self.timeout_ms) {
             return refuse("timeout_ms", format!("timeout_ms is {}: take 1 to {}", self.timeout_ms, Self::MAX_TIMEOUT_MS));
         }
-        for (field, query) in [("query", Some(&self.query)), ("filter", self.filter.as_ref())] {
-            if let Some(query) = query.filter(|query| query.len() > Self::MAX_QUERY_BYTES) {
-                let detail = format!("the {field} has {} bytes: at most {}", query.len(), Self::MAX_QUERY_BYTES);
-                return refuse(field, detail);
-            }
-        }
         if self.sort.len() > Self::MAX_SORT_KEYS {
             return refuse("sort", format!("sort has {} keys: at most {}", self.sort.len(), Self::MAX_SORT_KEYS));
         }
@@ -152,11 +145,6 @@ impl SearchRequest {
             return refuse("at_least", detail);
         }
         Ok(())
-    }
-
-    /// Whether the score of a hit matters: for the order, or because it is shown.
-    pub fn wants_scores(&self) -> bool {
-        self.limit > 0 && (self.sort.is_empty() || self.sort.iter().any(|key| key.by == SortBy::Score))
     }
 }
 

@@ -6,10 +6,10 @@ use std::time::Instant;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use warren_protocol::PartitionId;
+use warren_protocol::{PartitionId, Query};
 use warren_protocol::catalog::Entry;
 use warren_protocol::ports::{Position, RpcTarget, SearchRpc, WorkerId};
-use warren_protocol::rpc::{Answer, Fetch, Found, Hits, Query, Question, Search, Statistics};
+use warren_protocol::rpc::{Answer, Fetch, Found, Hits, Question, Search, Statistics};
 use warren_protocol::search::PartitionFailure;
 use warren_service::Roster;
 

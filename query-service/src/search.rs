@@ -9,11 +9,11 @@ use serde_json::value::RawValue;
 use warren_protocol::catalog::Entry;
 use warren_protocol::ports::{Position, WorkerId};
 use warren_protocol::problem::Code;
-use warren_protocol::rpc::{DocumentParts, Fetch, Found, Query, Ranking, Search, Statistics, by_score};
+use warren_protocol::rpc::{DocumentParts, Fetch, Found, Ranking, Search, Statistics, by_score};
 use warren_protocol::search::{
     Hit, PartitionFailure, PartitionsReport, Scoring, SearchRequest, SearchResponse, SortBy, SortKey,
 };
-use warren_protocol::{DocumentId, Problem, partition_of};
+use warren_protocol::{DocumentId, Problem, Query, partition_of};
 
 use crate::QueryService;
 use crate::at_least::AtLeast;
@@ -40,14 +40,15 @@ impl QueryService {
         let cursor = request.after.as_ref().map(|after| Cursor::read(after, &index.index, &request)).transpose()?;
         let timeout = Duration::from_millis(u64::from(request.timeout_ms));
         let deadline = arrival + timeout;
-        let query = Query { query: request.query.clone(), lenient: request.lenient };
+        let query = request.query.parse("query", request.lenient)?;
+        let filter = request.filter.as_ref().map(|filter| filter.parse("filter", request.lenient)).transpose()?;
         let (after, carried) = cursor.map_or((None, None), |cursor| (Some(cursor.place), cursor.statistics));
         // A partition that keeps silent must not take the time of those that answer.
         let ranking = self.ranking(&index, &request, &query, carried, arrival + timeout * 2 / 5).await?;
         let parts = DocumentParts { fields: request.fields.clone(), highlight: request.highlight.options().cloned() };
         let search = Search {
             query: query.clone(),
-            filter: request.filter.clone().map(|filter| Query { query: filter, lenient: request.lenient }),
+            filter,
             hits: request.offset + request.limit,
             count: request.total,
             sort: request.sort.clone(),
@@ -106,7 +107,7 @@ impl QueryService {
         match request.scoring {
             Scoring::Occurrences => return Ok(Ranking::Occurrences),
             Scoring::Local => return Ok(Ranking::Local),
-            Scoring::Global if !scored || matches!(query.query.trim(), "" | "*") => return Ok(Ranking::Local),
+            Scoring::Global if !scored || query.is_all() => return Ok(Ranking::Local),
             Scoring::Global => {}
         }
         if let Some(statistics) = carried {

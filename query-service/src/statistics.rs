@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use warren_protocol::IndexRef;
 use warren_protocol::catalog::Entry;
-use warren_protocol::rpc::{Query, Statistics};
+use warren_protocol::rpc::Statistics;
+use warren_protocol::{IndexRef, Query};
 
 use crate::ask::Refused;
 use crate::fan_out::FanOut;

@@ -2,17 +2,23 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::Arc;
 
 use tantivy::tokenizer::TextAnalyzer;
 use warren_protocol::search::Highlight;
 
+use crate::query::Matcher;
+
 /// A passage that is longer is one huge word: not for the eye.
 const MAX_PASSAGE_BYTES: usize = 1000;
+/// What a word counts that a pattern describes: less than most that were written out.
+const PATTERN_WEIGHT: f32 = 0.01;
 
 /// Finds words in texts that are cut by one analyzer.
 pub(super) struct Finder {
     /// What each word is worth.
     weights: BTreeMap<String, f32>,
+    patterns: Vec<Arc<Matcher>>,
     analyzer: TextAnalyzer,
 }
 
@@ -25,8 +31,14 @@ struct Passage<'a> {
 }
 
 impl Finder {
-    pub(super) fn new(weights: BTreeMap<String, f32>, analyzer: TextAnalyzer) -> Self {
-        Self { weights, analyzer }
+    pub(super) fn new(weights: BTreeMap<String, f32>, patterns: Vec<Arc<Matcher>>, analyzer: TextAnalyzer) -> Self {
+        Self { weights, patterns, analyzer }
+    }
+
+    /// What a word of a text is worth; `None`: it is not sought.
+    fn worth(&self, word: &str) -> Option<f32> {
+        let by_pattern = || self.patterns.iter().any(|pattern| pattern.matches(word)).then_some(PATTERN_WEIGHT);
+        self.weights.get(word).copied().or_else(by_pattern)
     }
 
     /// The passages of a field's values that are worth the most, in the order of the values; `left` is how much text may still be looked
@@ -59,8 +71,8 @@ impl Finder {
                 keep(std::mem::replace(&mut passage, next));
             }
             passage.range.end = token.offset_to;
-            if let Some(weight) = self.weights.get(&token.text) {
-                passage.worth += weight;
+            if let Some(worth) = self.worth(&token.text) {
+                passage.worth += worth;
                 passage.words.push(token.offset_from..token.offset_to);
             }
         });
@@ -111,7 +123,7 @@ mod tests {
 
     fn passages(words: &[(&str, f32)], values: &[&str], options: &Highlight) -> Vec<String> {
         let weights = words.iter().map(|(word, weight)| ((*word).to_owned(), *weight)).collect();
-        Finder::new(weights, analysis::analyzer(Analyzer::Standard)).passages(values, &mut 10_000, options)
+        Finder::new(weights, Vec::new(), analysis::analyzer(Analyzer::Standard)).passages(values, &mut 10_000, options)
     }
 
     #[test]

@@ -1,14 +1,12 @@
 //! What BM25 scores depend on besides the document itself: the partition's own statistics, or those of the whole index.
 
-use std::collections::HashMap;
-
-use tantivy::query::{Bm25StatisticsProvider, ConstScoreQuery, Query};
+use tantivy::query::Bm25StatisticsProvider;
 use tantivy::schema::{Field, Term};
 use tantivy::{Searcher, TantivyError};
 use warren_protocol::rpc::Statistics;
 
 use crate::partition::PartitionIndex;
-use crate::query::{Node, Plan};
+use crate::query::Plan;
 
 /// By what a search scores.
 pub(crate) struct Basis<'a> {
@@ -39,32 +37,14 @@ impl<'a> Basis<'a> {
     /// What the scores of a plan depend on.
     pub(crate) fn of_plan(&self, plan: &Plan) -> Result<Statistics, TantivyError> {
         let mut statistics = Statistics { documents: self.total_num_docs()?, ..Statistics::default() };
-        let mut terms = HashMap::new();
-        if let Some(root) = plan.root() {
-            collect(root, &mut terms);
-        }
-        for (written, term) in terms {
+        for term in plan.scored_terms() {
             let number = term.field().field_id();
             if !statistics.words.contains_key(&number) {
                 statistics.words.insert(number, self.total_num_tokens(term.field())?);
             }
-            statistics.terms.insert(written, self.doc_freq(&term)?);
+            statistics.terms.insert(term.serialized_term(), self.doc_freq(term)?);
         }
         Ok(statistics)
-    }
-}
-
-/// The terms of a plan that are scored by how rare they are.
-fn collect(node: &Node, terms: &mut HashMap<Vec<u8>, Term>) {
-    match node {
-        Node::Bool(children) => {
-            let scored = children.iter().filter(|(occur, _)| *occur != tantivy::query::Occur::MustNot);
-            scored.for_each(|(_, child)| collect(child, terms));
-        }
-        Node::Leaf(query) if query.is::<ConstScoreQuery>() => {}
-        Node::Leaf(query) => Query::query_terms(&**query, &mut |term, _| {
-            terms.insert(term.serialized_term(), term.clone());
-        }),
     }
 }
 

@@ -2,9 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Answer, DocumentParts, Failure, Fetch, Found, Hits, Item, PartialHit, Query, Question, Search};
+use super::{Answer, DocumentParts, Failure, Fetch, Found, Hits, Item, PartialHit, Question, Search};
 use crate::index_name::IndexRef;
 use crate::ports::WorkerId;
+use crate::query::Query;
 use crate::search::Highlight;
 
 /// Requests that share one message.
@@ -55,23 +56,23 @@ enum FirstFailure {
     Internal(String),
 }
 
-impl From<Request> for super::Request {
-    fn from(Request { remaining_ms, items }: Request) -> Self {
-        let item = |FirstItem { index, partition, question }| Item {
-            index,
-            partition,
-            at_least: None,
-            question: question_of(question),
+impl TryFrom<Request> for super::Request {
+    type Error = String;
+
+    fn try_from(Request { remaining_ms, items }: Request) -> Result<Self, String> {
+        let item = |FirstItem { index, partition, question }| {
+            Ok(Item { index, partition, at_least: None, question: question_of(question)? })
         };
-        Self { remaining_ms, items: items.into_iter().map(item).collect() }
+        Ok(Self { remaining_ms, items: items.into_iter().map(item).collect::<Result<_, String>>()? })
     }
 }
 
-fn question_of(question: FirstQuestion) -> Question {
+fn question_of(question: FirstQuestion) -> Result<Question, String> {
     let passages = |wanted: bool| DocumentParts { fields: None, highlight: wanted.then(Highlight::default) };
-    match question {
+    let parse = |text: &str, lenient| Query::parse(text, lenient).map_err(|error| error.to_string());
+    Ok(match question {
         FirstQuestion::Search { query, lenient, hits, count, highlight } => Question::Search(Box::new(Search {
-            query: Query { query, lenient },
+            query: parse(&query, lenient)?,
             hits,
             count,
             document: passages(highlight),
@@ -81,13 +82,15 @@ fn question_of(question: FirstQuestion) -> Question {
             ids,
             view: None,
             document: passages(highlight.is_some()),
-            query: highlight.map(|query| Query { query, lenient: true }),
+            query: highlight.map(|query| parse(&query, true)).transpose()?,
         }),
-    }
+    })
 }
 
-impl From<Reply> for super::Reply {
-    fn from(Reply { worker, answers }: Reply) -> Self {
+impl TryFrom<Reply> for super::Reply {
+    type Error = String;
+
+    fn try_from(Reply { worker, answers }: Reply) -> Result<Self, String> {
         let hit = |FirstHit { id, score, found }| PartialHit { id, score: Some(score), sort: Vec::new(), found };
         let answer = |answer| match answer {
             FirstAnswer::Hits { total, hits } => {
@@ -101,7 +104,7 @@ impl From<Reply> for super::Reply {
             FirstFailure::Deadline => Failure::Deadline,
             FirstFailure::Internal(text) => Failure::Internal(text),
         };
-        Self { worker, answers: answers.into_iter().map(|each| each.map(answer).map_err(failure)).collect() }
+        Ok(Self { worker, answers: answers.into_iter().map(|each| each.map(answer).map_err(failure)).collect() })
     }
 }
 

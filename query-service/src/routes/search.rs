@@ -8,6 +8,7 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 use warren_protocol::Problem;
 use warren_protocol::problem::Code;
+use warren_protocol::query::QueryInput;
 use warren_protocol::search::{Scoring, SearchRequest, SearchResponse, SortKey};
 use warren_service::http::{ApiError, ApiJson, ApiPath, ApiQuery};
 
@@ -62,8 +63,8 @@ pub(super) struct Parameters {
 
 impl Default for Parameters {
     fn default() -> Self {
-        let SearchRequest { query: q, limit, offset, timeout_ms, total, scoring, .. } = SearchRequest::default();
-        let (sort, facets, at_least) = (String::new(), String::new(), String::new());
+        let SearchRequest { limit, offset, timeout_ms, total, scoring, .. } = SearchRequest::default();
+        let (q, sort, facets, at_least) = (String::new(), String::new(), String::new(), String::new());
         let (filter, fields, after) = (None, None, None);
         Self { q, limit, offset, timeout_ms, highlight: true, total, sort, filter, fields, facets, after, scoring, at_least }
     }
@@ -79,8 +80,8 @@ impl TryFrom<Parameters> for SearchRequest {
             SortKey::parse(text).map_err(|detail| Problem::new(Code::InvalidRequest, detail).with_field("sort"))
         };
         Ok(Self {
-            query: q,
-            filter,
+            query: QueryInput::Text(q),
+            filter: filter.map(QueryInput::Text),
             limit,
             offset,
             after,
