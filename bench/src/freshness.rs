@@ -95,7 +95,12 @@ pub(crate) async fn run(args: &FreshnessArgs) -> Result<()> {
     let elapsed = publish(args, &producer, &entry, trial.stack.query()?, &measured).await?;
     let published = u64::from(args.rate) * u64::from(args.seconds);
     let measured = measured.lock().unwrap_or_else(PoisonError::into_inner);
-    println!("{published} documents in {:.1} s, {} partitions, {} worker(s)", elapsed.as_secs_f64(), args.partitions, args.workers);
+    println!(
+        "{published} documents in {:.1} s, {} partitions, {} worker(s)",
+        elapsed.as_secs_f64(),
+        args.partitions,
+        args.workers
+    );
     figures::latencies("publish → receipt (a replica's searches see it)", &measured.receipts);
     figures::latencies(&format!("publish → found by a search over HTTP (1 of {})", args.sample), &measured.searches);
     histogram(&measured);

@@ -6,11 +6,11 @@ use std::time::Instant;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use warren_protocol::{PartitionId, Query};
 use warren_protocol::catalog::Entry;
 use warren_protocol::ports::{Position, RpcTarget, SearchRpc, WorkerId};
 use warren_protocol::rpc::{Answer, Fetch, Found, Hits, Question, Search, Statistics};
 use warren_protocol::search::PartitionFailure;
+use warren_protocol::{PartitionId, Query};
 use warren_service::Roster;
 
 use crate::ask::{Answered, AskError, Refused, TOO_LATE};

@@ -10,9 +10,7 @@ use warren_protocol::catalog::Entry;
 use warren_protocol::ports::{Position, WorkerId};
 use warren_protocol::problem::Code;
 use warren_protocol::rpc::{DocumentParts, Fetch, Found, Ranking, Search, Statistics, by_score};
-use warren_protocol::search::{
-    Hit, PartitionFailure, PartitionsReport, Scoring, SearchRequest, SearchResponse, SortBy, SortKey,
-};
+use warren_protocol::search::{Hit, PartitionFailure, PartitionsReport, Scoring, SearchRequest, SearchResponse, SortBy, SortKey};
 use warren_protocol::{DocumentId, Problem, Query, partition_of};
 
 use crate::QueryService;
@@ -59,7 +57,8 @@ impl QueryService {
         };
         // If documents are to be fetched after the fan-out, the last fifth of the time is theirs.
         let patience = arrival + timeout * 4 / 5;
-        let Gathered { mut answers, mut failed } = self.shared.fan_out.search(&index, search, &at_least, patience, deadline).await?;
+        let Gathered { mut answers, mut failed } =
+            self.shared.fan_out.search(&index, search, &at_least, patience, deadline).await?;
         if answers.is_empty() {
             return Err(no_partition(&index, &failed));
         }

@@ -298,12 +298,7 @@ impl Default for WorkerConfig {
 
 impl Default for QueryConfig {
     fn default() -> Self {
-        Self {
-            max_concurrent: n32(256),
-            max_replay_bytes: n64(1 << 30),
-            statistics_cache_ms: 1000,
-            max_buckets: n32(65_536),
-        }
+        Self { max_concurrent: n32(256), max_replay_bytes: n64(1 << 30), statistics_cache_ms: 1000, max_buckets: n32(65_536) }
     }
 }
 

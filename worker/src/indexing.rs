@@ -172,12 +172,7 @@ impl Indexer {
         Ok(applied)
     }
 
-    fn index_operations(
-        &mut self,
-        batch: &Batch,
-        operations: &Operations,
-        position: Position,
-    ) -> Result<Applied, IndexingError> {
+    fn index_operations(&mut self, batch: &Batch, operations: &Operations, position: Position) -> Result<Applied, IndexingError> {
         let (mut dead, mut failed) = (Vec::new(), Vec::new());
         for (number, operation) in (0..).zip(operations.iter()) {
             match operation.map_err(|error| BatchFailure { position, error })? {

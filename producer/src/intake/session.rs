@@ -16,11 +16,11 @@ use std::time::Duration;
 
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
+use warren_protocol::Problem;
 use warren_protocol::catalog::Entry;
 use warren_protocol::dead_letter::ROUTING_KEY;
 use warren_protocol::ports::Delivery;
 use warren_protocol::problem::Code;
-use warren_protocol::Problem;
 use warren_service::stop::Stop;
 
 use super::message::{self, Item};

@@ -146,7 +146,8 @@ async fn bury(delivery: &Delivery, letter: Letter, report: &Report, stop: &Stop)
             Err(error @ QueueError::Full(_)) => {
                 if waiting.is_none() {
                     tracing::warn!(%error, "the intake waits until the dead letters have room again");
-                    let why = "the dead letters take no more: replay or purge some (warren dead-letters), or end the broker's alarm";
+                    let why =
+                        "the dead letters take no more: replay or purge some (warren dead-letters), or end the broker's alarm";
                     waiting = Some(report.wait(why));
                 }
             }

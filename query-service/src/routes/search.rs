@@ -76,9 +76,8 @@ impl TryFrom<Parameters> for SearchRequest {
     fn try_from(parameters: Parameters) -> Result<Self, Problem> {
         let Parameters { q, limit, offset, timeout_ms, highlight, total, sort, filter, fields, facets, after, scoring, at_least } =
             parameters;
-        let key = |text: &str| {
-            SortKey::parse(text).map_err(|detail| Problem::new(Code::InvalidRequest, detail).with_field("sort"))
-        };
+        let key =
+            |text: &str| SortKey::parse(text).map_err(|detail| Problem::new(Code::InvalidRequest, detail).with_field("sort"));
         Ok(Self {
             query: QueryInput::Text(q),
             filter: filter.map(QueryInput::Text),
