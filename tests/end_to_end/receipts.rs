@@ -79,7 +79,7 @@ impl Client {
         Ok(Self { broker, receipts, address: address.to_owned() })
     }
 
-    async fn publish(&self, index: &str, document: &Value, correlation_id: &str, reply_to: &str) -> Result<()> {
+    async fn publish(&mut self, index: &str, document: &Value, correlation_id: &str, reply_to: &str) -> Result<()> {
         let message = Message {
             body: document.to_string().into(),
             routing_key: index.to_owned(),
@@ -92,7 +92,8 @@ impl Client {
 
     /// Publishes a document and gives its receipt.
     async fn receipt(&mut self, index: &str, document: &Value, correlation_id: &str) -> Result<Value> {
-        self.publish(index, document, correlation_id, &self.address).await?;
+        let address = self.address.clone();
+        self.publish(index, document, correlation_id, &address).await?;
         let (about, receipt) = self.next().await?;
         ensure!(about == correlation_id, "a receipt for {about}, not for {correlation_id}: {receipt}");
         Ok(receipt)
