@@ -2,9 +2,11 @@
 //!
 //! [`routes`] is the edge. Behind it, [`search`] takes a search from its arrival to its answer: [`statistics`] says what
 //! scores depend on, [`fan_out`] asks all partitions, [`ask`] gets the answer of one at its [`pace`], [`merge`] puts the answers
-//! together, and a [`cursor`] leads to the next page. [`dead_letters`] looks through what could not be processed.
+//! together, and a [`cursor`] leads to the next page. [`at_least`] is what a search must have seen. [`dead_letters`] looks through
+//! what could not be processed.
 
 mod ask;
+mod at_least;
 mod cursor;
 mod dead_letters;
 mod fan_out;

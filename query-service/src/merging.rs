@@ -64,7 +64,7 @@ impl QueryService {
         let failed = |reason: String| format!("partition {} at worker {worker}: {reason}", id.partition);
         loop {
             let question = Question::Merge { ticket };
-            let answered = self.shared.fan_out.call(&target, &id, &question, Instant::now() + ANSWER_WITHIN).await;
+            let answered = self.shared.fan_out.call(&target, &id, &question, None, Instant::now() + ANSWER_WITHIN).await;
             let MergeState { ticket: given, done, segments, documents, deleted } = match answered {
                 Ok(Answered { answer: Answer::Merge(state), .. }) => state,
                 Ok(_) => return Err(failed("the worker answered another question".to_owned())),

@@ -46,7 +46,7 @@ impl QueryService {
                 let question = &question;
                 async move {
                     let target = RpcTarget::Partition(id.clone());
-                    (partition, self.shared.fan_out.ask(&id, question, target, deadline).await)
+                    (partition, self.shared.fan_out.ask(&id, question, None, target, deadline).await)
                 }
             };
             for (partition, answer) in join_all((0..total).map(ask)).await {

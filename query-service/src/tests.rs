@@ -1,5 +1,7 @@
 //! The query service on the embedded broker, with partitions that answer what a test wants.
 
+mod at_least;
+
 use std::collections::BTreeMap;
 use std::num::{NonZeroU16, NonZeroU32};
 use std::time::{Duration, Instant};

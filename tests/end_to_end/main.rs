@@ -12,6 +12,7 @@ mod foreign_clients;
 mod intake;
 mod links;
 mod page;
+mod receipts;
 mod recovery;
 mod refusals;
 mod rolling;
