@@ -1,9 +1,10 @@
-//! Searches over HTTP: each is fanned out to the partitions of its index over queues, and the answers are merged.
+//! Searches over HTTP and AMQP: each is fanned out to the partitions of its index over queues, and the answers are merged.
 //!
-//! [`routes`] is the edge. Behind it, [`search`] takes a search from its arrival to its answer: [`fan_out`] asks all
+//! [`routes`] and [`client_searches`] are the edges. Behind it, [`search`] takes a search from its arrival to its answer: [`fan_out`] asks all
 //! partitions, [`ask`] gets the answer of one at the [`pace`] of the others, [`merge`] puts the answers together.
 
 mod ask;
+mod client_searches;
 mod fan_out;
 mod merge;
 mod pace;
@@ -25,6 +26,7 @@ use warren_protocol::{IndexName, Problem};
 use warren_service::config::Config;
 use warren_service::{CatalogHandle, Roster, Stop, http};
 
+pub use client_searches::ClientSearches;
 use fan_out::FanOut;
 
 /// Where the query service listens unless told otherwise.
@@ -43,6 +45,7 @@ struct Shared {
     fan_out: FanOut,
     searches: Semaphore,
     max_searches: u32,
+    client_counts: client_searches::Counts,
 }
 
 impl QueryService {
@@ -51,7 +54,8 @@ impl QueryService {
         let max_searches = config.query.max_concurrent.get();
         let searches = Semaphore::new(max_searches as usize);
         let fan_out = FanOut::new(ports.rpc.clone(), roster.clone());
-        Self { shared: Arc::new(Shared { ports: ports.clone(), catalog, roster, fan_out, searches, max_searches }) }
+        let (ports, client_counts) = (ports.clone(), client_searches::Counts::default());
+        Self { shared: Arc::new(Shared { ports, catalog, roster, fan_out, searches, max_searches, client_counts }) }
     }
 
     /// The index of that name, or the problem that says why there is none.
@@ -87,5 +91,8 @@ pub async fn run(config: Config, ports: Ports, stop: Stop) -> anyhow::Result<()>
     let catalog = CatalogHandle::start(&ports).await?;
     let roster = Roster::start(&ports, &stop).await?;
     let service = QueryService::new(&config, &ports, catalog, roster);
-    http::serve(listener, router(service), &config, &stop).await
+    let clients = ClientSearches::start(service.clone(), &config, &stop);
+    http::serve(listener, router(service), &config, &stop).await?;
+    clients.stopped().await;
+    Ok(())
 }

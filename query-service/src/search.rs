@@ -29,6 +29,25 @@ impl QueryService {
             let detail = format!("{} searches are under way already (query.max_concurrent): try again", self.shared.max_searches);
             return Err(Problem::new(Code::TooManyRequests, detail));
         };
+        self.search_admitted(index, request, arrival).await
+    }
+
+    /// The same; while others are under way it awaits its turn, until its deadline.
+    pub(crate) async fn search_in_turn(
+        &self,
+        index: &str,
+        request: SearchRequest,
+        arrival: Instant,
+    ) -> Result<SearchResponse, Problem> {
+        let deadline = arrival + Duration::from_millis(u64::from(request.timeout_ms));
+        let Ok(Ok(_slot)) = tokio::time::timeout_at(deadline.into(), self.shared.searches.acquire()).await else {
+            let detail = format!("no turn came within {} ms: ask again, or fewer at a time", request.timeout_ms);
+            return Err(Problem::new(Code::TooManyRequests, detail));
+        };
+        self.search_admitted(index, request, arrival).await
+    }
+
+    async fn search_admitted(&self, index: &str, request: SearchRequest, arrival: Instant) -> Result<SearchResponse, Problem> {
         request.validate()?;
         let index = self.index(index)?;
         let timeout = Duration::from_millis(u64::from(request.timeout_ms));

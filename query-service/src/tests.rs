@@ -1,5 +1,7 @@
 //! The query service on the embedded broker, with partitions that answer what a test wants.
 
+mod clients;
+
 use std::collections::BTreeMap;
 use std::num::{NonZeroU16, NonZeroU32};
 use std::time::{Duration, Instant};
@@ -27,6 +29,7 @@ struct World {
     broker: Broker,
     catalog: CatalogHandle,
     roster: Roster,
+    service: QueryService,
     router: Router,
     partitions: JoinSet<()>,
     _folder: tempfile::TempDir,
@@ -42,8 +45,9 @@ impl World {
         let catalog = CatalogHandle::start(&broker.ports).await.unwrap();
         catalog.ready(Instant::now() + Duration::from_secs(20)).await.unwrap();
         let roster = Roster::start(&broker.ports, &stop).await.unwrap();
-        let router = router(QueryService::new(&config, &broker.ports, catalog.clone(), roster.clone()));
-        Self { broker, catalog, roster, router, partitions: JoinSet::new(), _folder: folder }
+        let service = QueryService::new(&config, &broker.ports, catalog.clone(), roster.clone());
+        let router = router(service.clone());
+        Self { broker, catalog, roster, service, router, partitions: JoinSet::new(), _folder: folder }
     }
 
     /// An index of three partitions that behave so.

@@ -127,6 +127,8 @@ pub struct WorkerConfig {
 pub struct QueryConfig {
     /// How many searches are under way at a time; beyond, they are answered 429.
     pub max_concurrent: NonZeroU32,
+    /// How many of them may come over AMQP; beyond, they wait in their queue.
+    pub amqp_concurrent: NonZeroU16,
 }
 
 /// The server that the commands of `warren` talk to.
@@ -269,7 +271,7 @@ impl Default for WorkerConfig {
 
 impl Default for QueryConfig {
     fn default() -> Self {
-        Self { max_concurrent: n32(256) }
+        Self { max_concurrent: n32(256), amqp_concurrent: n16(32) }
     }
 }
 

@@ -3,6 +3,7 @@
 #![expect(clippy::expect_used, reason = "a test fails by panicking; clippy itself knows #[test] functions only")]
 
 mod bounded_log;
+mod clients;
 mod crashes;
 mod elastic;
 mod foreign;

@@ -17,6 +17,7 @@ use warren_service::Roster;
 use warren_service::roster::{PartitionView, ProducerView, Replica, WorkerView};
 
 use crate::QueryService;
+use crate::client_searches::ClientSearchesStatus;
 
 /// How the system is.
 #[derive(Serialize, ToSchema)]
@@ -29,6 +30,8 @@ pub(super) struct Status {
     producers: Vec<ProducerStatus>,
     /// By name.
     indexes: Vec<IndexStatus>,
+    /// What came over AMQP to this very process.
+    amqp_searches: ClientSearchesStatus,
 }
 
 /// How a worker is.
@@ -155,7 +158,7 @@ struct ReplicaStatus {
 pub(super) async fn status(State(service): State<QueryService>) -> Json<Status> {
     let roster = &service.shared.roster;
     Json(
-        Facts::of(roster)
+        Facts::of(roster, service.shared.client_counts.status())
             .status(&service.shared.catalog.list(), |partition| (roster.partition(partition), roster.unserved(partition))),
     )
 }
@@ -165,14 +168,16 @@ struct Facts {
     workers: Vec<WorkerView>,
     producers: Vec<ProducerView>,
     stores_differ: bool,
+    amqp_searches: ClientSearchesStatus,
     now: SystemTime,
 }
 
 impl Facts {
-    fn of(roster: &Roster) -> Self {
+    fn of(roster: &Roster, amqp_searches: ClientSearchesStatus) -> Self {
         let mut producers = roster.producers();
         producers.retain(|producer| !producer.leaving);
-        Self { workers: roster.workers(), producers, stores_differ: roster.stores_differ(), now: SystemTime::now() }
+        let (workers, stores_differ) = (roster.workers(), roster.stores_differ());
+        Self { workers, producers, stores_differ, amqp_searches, now: SystemTime::now() }
     }
 
     fn status(&self, indexes: &[Arc<Entry>], view: impl Fn(&PartitionId) -> (PartitionView, Option<Duration>)) -> Status {
@@ -200,6 +205,7 @@ impl Facts {
             workers: self.workers.iter().map(WorkerStatus::from).collect(),
             producers: self.producers.iter().map(ProducerStatus::from).collect(),
             indexes: indexes.iter().map(index).collect(),
+            amqp_searches: self.amqp_searches.clone(),
         };
         status.warnings = warnings::of(&status, self.stores_differ);
         status
