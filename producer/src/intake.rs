@@ -15,9 +15,9 @@ use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use tokio_util::task::TaskTracker;
-use warren_protocol::Problem;
 use warren_protocol::batch::WriterId;
 use warren_protocol::ports::{Delivery, Ports, QueueError, QueueName, Settlement};
+use warren_protocol::{IndexName, Problem};
 use warren_service::catalog::{CatalogError, CatalogHandle};
 use warren_service::config::Config;
 use warren_service::stop::Stop;
@@ -25,6 +25,7 @@ use warren_service::stop::Stop;
 use crate::admission::{Admission, Refused};
 use crate::log_space::LogSpace;
 use crate::publisher::{Publisher, WriteError, Writer};
+use crate::receipts::{Receipts, Reply, Ticket};
 
 /// Between two sessions, so that an outage does not burn the queue's delivery limit of 20.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -57,7 +58,14 @@ type Settled = BoxFuture<'static, Result<(), SessionEnd>>;
 
 impl Intake {
     /// Starts to consume, until `stop`.
-    pub(crate) fn start(config: Config, ports: Ports, catalog: CatalogHandle, space: LogSpace, stop: Stop) -> Self {
+    pub(crate) fn start(
+        config: Config,
+        ports: Ports,
+        catalog: CatalogHandle,
+        space: LogSpace,
+        receipts: Receipts,
+        stop: Stop,
+    ) -> Self {
         let tasks = TaskTracker::new();
         tasks.spawn(async move {
             let mut pause = FIRST_PAUSE;
@@ -68,6 +76,7 @@ impl Intake {
                     ports: &ports,
                     catalog: &catalog,
                     space: &space,
+                    receipts: &receipts,
                     stop: &stop,
                     publisher: None,
                     settling: FuturesUnordered::new(),
@@ -99,6 +108,7 @@ struct Session<'a> {
     ports: &'a Ports,
     catalog: &'a CatalogHandle,
     space: &'a LogSpace,
+    receipts: &'a Receipts,
     stop: &'a Stop,
     /// There once the first message has come: then this session is the active one.
     publisher: Option<Publisher>,
@@ -132,6 +142,7 @@ impl Session<'_> {
             // A message that came before may have killed its consumer: it must not take its neighbours along.
             self.settle_all().await?;
         }
+        let mut reply = Reply::wanted(self.receipts, &delivery.message, delivery.redelivered);
         let mut waits = false;
         loop {
             let (entry, write) = match message::write_of(&self.admission, &delivery.message).await {
@@ -139,17 +150,18 @@ impl Session<'_> {
                 // What a client has to mend is a dead letter; what the broker has to, holds the queue up.
                 Err(Refused::Index(problem)) if problem.status >= 500 => return Err(SessionEnd::Index(problem)),
                 Err(Refused::Document(problem) | Refused::Index(problem)) => {
-                    self.refuse(delivery, problem);
+                    self.refuse(delivery, problem, reply);
                     break;
                 }
             };
             let handed = tokio::select! {
-                handed = publisher.write(&entry, vec![write]) => handed,
+                handed = publisher.write_for(&entry, vec![write], reply.is_some()) => handed,
                 () = self.stop.requested() => return Ok(()),
             };
             match handed {
-                Ok(handed) => {
-                    self.settling.push(Box::pin(async move { settle_write(delivery, handed.confirmed().await).await }));
+                Ok(mut handed) => {
+                    let promise = reply.take().map(|reply| (reply, entry.index.name.clone(), handed.take_tickets()));
+                    self.settling.push(Box::pin(async move { settle_write(delivery, handed.confirmed().await, promise).await }));
                     break;
                 }
                 // The queue fills up meanwhile, and refuses what is published to it.
@@ -179,13 +191,21 @@ impl Session<'_> {
         first.check().await?;
         tracing::info!(epoch, "this process takes documents from the intake queue");
         let writer = Writer::Intake { epoch };
-        let publisher = Publisher::new(self.ports.log.clone(), writer, self.config.producer.clone(), self.space.clone());
+        let (log, config, receipts) = (self.ports.log.clone(), self.config.producer.clone(), self.receipts.clone());
+        let publisher = Publisher::new(log, writer, config, self.space.clone(), receipts);
         Ok(self.publisher.insert(publisher).clone())
     }
 
-    /// Sends a message to the dead letters.
-    fn refuse(&self, delivery: Delivery, problem: Problem) {
-        self.settling.push(Box::pin(async move { Ok(delivery.settle(dead_letter(problem)).await?) }));
+    /// Sends a message to the dead letters, and says so to whoever wants to know.
+    fn refuse(&self, delivery: Delivery, problem: Problem, reply: Option<Reply>) {
+        let id = reply.as_ref().and_then(|_| message::id_of_refused(&self.admission, &delivery.message));
+        self.settling.push(Box::pin(async move {
+            delivery.settle(dead_letter(problem.clone())).await?;
+            if let Some(reply) = reply {
+                reply.reject(id, problem).await;
+            }
+            Ok(())
+        }));
     }
 
     /// Waits a little with a message in hand, and settles what was appended before; false if the intake is to stop. What is
@@ -222,12 +242,31 @@ fn dead_letter(problem: Problem) -> Settlement {
     Settlement::DeadLetter { reason: problem.code.to_string(), detail: problem.detail }
 }
 
-async fn settle_write(delivery: Delivery, outcome: Result<(), WriteError>) -> Result<(), SessionEnd> {
-    let settlement = match outcome {
-        Ok(()) => Settlement::Done,
-        Err(error @ WriteError::TooLarge(_)) => dead_letter(error.into()),
+/// Whoever wants receipts for the writes of a message, and what they are waited for with.
+type Promise = (Reply, IndexName, Vec<Ticket>);
+
+async fn settle_write(
+    delivery: Delivery,
+    outcome: Result<(), WriteError>,
+    promise: Option<Promise>,
+) -> Result<(), SessionEnd> {
+    match outcome {
+        Ok(()) => {
+            delivery.settle(Settlement::Done).await?;
+            if let Some((reply, index, tickets)) = promise {
+                reply.promise(&index, tickets);
+            }
+        }
+        Err(error @ WriteError::TooLarge(_)) => {
+            let problem = Problem::from(error);
+            delivery.settle(dead_letter(problem.clone())).await?;
+            if let Some((reply, _, mut tickets)) = promise {
+                let id = tickets.pop().and_then(|mut ticket| ticket.ids.pop());
+                reply.reject(id.map(String::from), problem).await;
+            }
+        }
         // All of them come again in the order of the queue; of a deleted index, the catalog may know a new one then.
         Err(error) => return Err(error.into()),
-    };
-    Ok(delivery.settle(settlement).await?)
+    }
+    Ok(())
 }

@@ -6,7 +6,7 @@
 //! The way of a document: [`document`] checks it and gives it an id, [`partition`] says where it belongs, [`batch`]
 //! is the form in which a partition log keeps it, [`writer`] is how a follower of that log applies it once.
 //! The way of a query: [`search`] is what a client sends and gets, [`rpc`] what travels between the query service
-//! and the workers.
+//! and the workers. [`receipt`] goes back to whoever wrote.
 
 pub mod announcement;
 pub mod batch;
@@ -17,6 +17,7 @@ pub mod index_name;
 pub mod partition;
 pub mod ports;
 pub mod problem;
+pub mod receipt;
 pub mod rpc;
 pub mod search;
 pub mod writer;

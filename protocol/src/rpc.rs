@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::index_name::IndexRef;
-use crate::ports::WorkerId;
+use crate::ports::{Position, WorkerId};
 use crate::search::Highlights;
 
 const VERSION: u8 = 1;
@@ -28,6 +28,8 @@ pub struct Item {
     pub index: IndexRef,
     /// The partition.
     pub partition: u32,
+    /// The position of the partition's log that the answer must have seen: it waits until then.
+    pub at_least: Option<Position>,
     /// The question.
     pub question: Question,
 }
@@ -116,6 +118,9 @@ pub enum Failure {
     /// A defect: the search panicked, or the index cannot be read.
     #[error("the search failed: {0}")]
     Internal(String),
+    /// The partition did not get in time to the position that the search must see.
+    #[error("the partition has not reached position {0} in time")]
+    Behind(Position),
 }
 
 /// Why a message is not what it should be.
@@ -212,7 +217,7 @@ mod tests {
         let index = IndexRef { name: IndexName::new("packages").unwrap(), generation: Generation(3) };
         let question = Question::Search { query: "web server".into(), lenient: true, hits: 10, count: true, highlight: true };
         let fetch = Question::Fetch { ids: vec!["a".into()], highlight: None };
-        let item = |question| Item { index: index.clone(), partition: 2, question };
+        let item = |question| Item { index: index.clone(), partition: 2, at_least: None, question };
         Request { remaining_ms: 2000, items: vec![item(question), item(fetch)] }
     }
 

@@ -24,11 +24,23 @@ pub struct SearchRequest {
     pub timeout_ms: u32,
     /// Whether a query that cannot be understood is searched as far as it can be, instead of refused.
     pub lenient: bool,
+    /// Positions from receipts: the search sees those writes, or names the partition that could not in time. At most 10,000.
+    #[schema(example = json!(["17.2.1043"]))]
+    pub at_least: Vec<String>,
 }
 
 impl Default for SearchRequest {
     fn default() -> Self {
-        Self { query: String::new(), limit: 10, offset: 0, highlight: true, total: true, timeout_ms: 2000, lenient: false }
+        Self {
+            query: String::new(),
+            limit: 10,
+            offset: 0,
+            highlight: true,
+            total: true,
+            timeout_ms: 2000,
+            lenient: false,
+            at_least: Vec::new(),
+        }
     }
 }
 
@@ -39,6 +51,8 @@ impl SearchRequest {
     pub const MAX_OFFSET: u32 = 10_000;
     /// The longest time that a search may take, in milliseconds.
     pub const MAX_TIMEOUT_MS: u32 = 60_000;
+    /// The most positions of one search.
+    pub const MAX_AT_LEAST: usize = 10_000;
     /// The longest query, in bytes.
     pub const MAX_QUERY_BYTES: usize = 16 * 1024;
 
@@ -57,6 +71,10 @@ impl SearchRequest {
         if self.query.len() > Self::MAX_QUERY_BYTES {
             let detail = format!("the query has {} bytes: at most {}", self.query.len(), Self::MAX_QUERY_BYTES);
             return refuse("query", detail);
+        }
+        if self.at_least.len() > Self::MAX_AT_LEAST {
+            let detail = format!("at_least names {} positions: at most {}", self.at_least.len(), Self::MAX_AT_LEAST);
+            return refuse("at_least", detail);
         }
         Ok(())
     }

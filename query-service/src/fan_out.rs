@@ -8,12 +8,13 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use warren_protocol::PartitionId;
 use warren_protocol::catalog::Entry;
-use warren_protocol::ports::{RpcTarget, SearchRpc, WorkerId};
+use warren_protocol::ports::{Position, RpcTarget, SearchRpc, WorkerId};
 use warren_protocol::rpc::{Answer, Found, PartialHit, Question};
 use warren_protocol::search::PartitionFailure;
 use warren_service::Roster;
 
 use crate::ask::{Answered, AskError, TOO_LATE};
+use crate::at_least::AtLeast;
 use crate::pace::Pace;
 
 /// The query cannot be understood, for the reason given.
@@ -54,17 +55,19 @@ impl FanOut {
         Self { rpc, roster, pace: Pace::new() }
     }
 
-    /// Asks all partitions for hits. Returns when all have answered, or at `deadline`; already at `patience` if an answer
+    /// Asks all partitions for hits, of which each has seen what `at_least` says. Returns when all have answered, or at `deadline`; already at `patience` if an answer
     /// came without some of its documents, because fetching them takes time too.
     pub(crate) async fn search(
         &self,
         index: &Entry,
         question: &Question,
+        at_least: &AtLeast,
         patience: Instant,
         deadline: Instant,
     ) -> Result<Gathered, InvalidQuery> {
         let mut waiting: BTreeSet<u32> = (0..index.definition.partitions.get()).collect();
-        let ask = |partition| async move { (partition, self.hits(index, partition, question, deadline).await) };
+        let ask =
+            |partition| async move { (partition, self.hits(index, partition, question, at_least.of(partition), deadline).await) };
         let mut calls: FuturesUnordered<_> = waiting.iter().map(|partition| ask(*partition)).collect();
         let mut gathered = Gathered::default();
         let mut end = deadline;
@@ -94,10 +97,11 @@ impl FanOut {
         index: &Entry,
         partition: u32,
         question: &Question,
+        at_least: Option<Position>,
         deadline: Instant,
     ) -> Result<PartitionHits, AskError> {
         let id = PartitionId { index: index.index.clone(), partition };
-        match self.ask(&id, question, RpcTarget::Partition(id.clone()), deadline).await? {
+        match self.ask(&id, question, at_least, self.first(&id, at_least), deadline).await? {
             Answered { worker, answer: Answer::Hits { total, hits } } => Ok(PartitionHits { partition, worker, total, hits }),
             Answered { answer: Answer::Documents(_), .. } => Err(another_question()),
         }
@@ -112,6 +116,7 @@ impl FanOut {
         worker: Option<WorkerId>,
         ids: &[String],
         highlight: Option<String>,
+        at_least: Option<Position>,
         deadline: Instant,
     ) -> Result<Vec<Option<Found>>, AskError> {
         let id = PartitionId { index: index.index.clone(), partition };
@@ -121,7 +126,7 @@ impl FanOut {
             let rest = ids[documents.len()..].to_vec();
             let asked = rest.len();
             let question = Question::Fetch { ids: rest, highlight: highlight.clone() };
-            let Answered { worker, answer } = self.ask(&id, &question, first, deadline).await?;
+            let Answered { worker, answer } = self.ask(&id, &question, at_least, first, deadline).await?;
             match answer {
                 Answer::Documents(some) if (1..=asked).contains(&some.len()) => documents.extend(some),
                 _ => return Err(another_question()),

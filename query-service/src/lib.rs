@@ -4,6 +4,7 @@
 //! partitions, [`ask`] gets the answer of one at the [`pace`] of the others, [`merge`] puts the answers together.
 
 mod ask;
+mod at_least;
 mod client_searches;
 mod fan_out;
 mod merge;

@@ -14,6 +14,7 @@ use warren_protocol::{DocumentId, Problem, partition_of};
 
 use crate::QueryService;
 use crate::ask::AskError;
+use crate::at_least::AtLeast;
 use crate::fan_out::{Gathered, InvalidQuery};
 use crate::merge::{MergedHit, merge};
 
@@ -50,6 +51,7 @@ impl QueryService {
     async fn search_admitted(&self, index: &str, request: SearchRequest, arrival: Instant) -> Result<SearchResponse, Problem> {
         request.validate()?;
         let index = self.index(index)?;
+        let at_least = AtLeast::new(&index, &request.at_least)?;
         let timeout = Duration::from_millis(u64::from(request.timeout_ms));
         let deadline = arrival + timeout;
         let question = Question::Search {
@@ -61,7 +63,7 @@ impl QueryService {
         };
         // If documents are to be fetched after the fan-out, the last fifth of the time is theirs.
         let patience = arrival + timeout * 4 / 5;
-        let gathered = self.shared.fan_out.search(&index, &question, patience, deadline).await;
+        let gathered = self.shared.fan_out.search(&index, &question, &at_least, patience, deadline).await;
         let Gathered { answers, mut failed } =
             gathered.map_err(|InvalidQuery(detail)| Problem::new(Code::InvalidQuery, detail).with_field("query"))?;
         if answers.is_empty() {
@@ -70,7 +72,7 @@ impl QueryService {
         let workers = answers.iter().map(|answer| (answer.partition, answer.worker.clone())).collect();
         let (total, merged) = merge(answers, request.offset, request.limit, !failed.is_empty());
         let highlight = (request.highlight && !request.query.is_empty()).then_some(request.query);
-        let merged = self.complete(&index, merged, workers, highlight, deadline, &mut failed).await;
+        let merged = self.complete(&index, merged, workers, highlight, &at_least, deadline, &mut failed).await;
         let hits = present(merged, &mut failed);
 
         failed.sort_by_key(|failure| failure.partition);
@@ -91,7 +93,7 @@ impl QueryService {
         let name = &index.index.name;
         let id = DocumentId::new(id)?;
         let partition = partition_of(&id, index.definition.partitions);
-        let fetched = self.shared.fan_out.fetch(&index, partition, None, &[id.to_string()], None, deadline).await;
+        let fetched = self.shared.fan_out.fetch(&index, partition, None, &[id.to_string()], None, None, deadline).await;
         match fetched.map(|mut found| found.pop().flatten()) {
             Ok(Some(found)) => Ok(found.body),
             Ok(None) => Err(Problem::new(Code::UnknownDocument, format!("index \"{name}\" has no document \"{id}\""))),
@@ -111,6 +113,7 @@ impl QueryService {
         mut hits: Vec<MergedHit>,
         mut workers: BTreeMap<u32, WorkerId>,
         highlight: Option<String>,
+        at_least: &AtLeast,
         deadline: Instant,
         failed: &mut Vec<PartitionFailure>,
     ) -> Vec<MergedHit> {
@@ -121,7 +124,8 @@ impl QueryService {
         let fetches = wanted.into_iter().map(|(partition, ids)| {
             let (worker, highlight) = (workers.remove(&partition), highlight.clone());
             async move {
-                let fetched = self.shared.fan_out.fetch(index, partition, worker, &ids, highlight, deadline).await;
+                let at_least = at_least.of(partition);
+                let fetched = self.shared.fan_out.fetch(index, partition, worker, &ids, highlight, at_least, deadline).await;
                 (partition, ids, fetched)
             }
         });

@@ -101,8 +101,12 @@ pub struct ProducerConfig {
     pub intake: bool,
     /// How many messages of the intake queue are unsettled at a time.
     pub intake_prefetch: NonZeroU16,
-    /// How many rejected documents an answer lists; all are counted.
+    /// How many rejected documents an answer lists, and how many that cannot be found yet; all are counted.
     pub max_rejected_listed: u32,
+    /// How long a receipt is waited for, in milliseconds; after that it is unknown when the document can be found.
+    pub receipt_timeout_ms: NonZeroU64,
+    /// How many documents wait for their receipts at a time; those beyond get none.
+    pub max_receipts: NonZeroU32,
 }
 
 /// Indexing and searching.
@@ -253,6 +257,8 @@ impl Default for ProducerConfig {
             intake: true,
             intake_prefetch: n16(1000),
             max_rejected_listed: 100,
+            receipt_timeout_ms: n64(60_000),
+            max_receipts: n32(100_000),
         }
     }
 }

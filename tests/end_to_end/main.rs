@@ -8,6 +8,7 @@ mod crashes;
 mod elastic;
 mod foreign;
 mod page;
+mod receipts;
 mod recovery;
 mod refusals;
 mod rolling;

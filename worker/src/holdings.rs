@@ -3,9 +3,17 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
+use tokio::sync::{Semaphore, watch};
+use tokio::time::Instant;
 use warren_index::PartitionIndex;
 use warren_protocol::PartitionId;
 use warren_protocol::announcement::{PartitionReport, ReplicaState};
+use warren_protocol::ports::Position;
+use warren_protocol::rpc::Failure;
+
+/// How many searches of one replica wait for a commit at a time. Each of them keeps one of the requests that the worker has
+/// unanswered, and the others must get their turn.
+const MAX_WAITING: usize = 8;
 
 /// All replicas of this worker.
 #[derive(Default)]
@@ -17,6 +25,9 @@ pub(crate) struct Holdings {
 pub(crate) struct Holding {
     index: Mutex<Option<PartitionIndex>>,
     report: Mutex<PartitionReport>,
+    /// The last position that the index has.
+    committed: watch::Sender<Option<Position>>,
+    waiting: Semaphore,
 }
 
 impl Holdings {
@@ -38,7 +49,12 @@ impl Holdings {
             lost: None,
             error: None,
         };
-        let holding = Arc::new(Holding { index: Mutex::new(None), report: Mutex::new(report) });
+        let holding = Arc::new(Holding {
+            index: Mutex::new(None),
+            report: Mutex::new(report),
+            committed: watch::Sender::new(None),
+            waiting: Semaphore::new(MAX_WAITING),
+        });
         self.replicas.write().unwrap_or_else(PoisonError::into_inner).insert(partition.clone(), holding.clone());
         holding
     }
@@ -48,10 +64,10 @@ impl Holdings {
         self.replicas.write().unwrap_or_else(PoisonError::into_inner).remove(partition);
     }
 
-    /// The index of a replica, `None` if this worker does not hold it.
-    pub(crate) fn index(&self, partition: &PartitionId) -> Option<PartitionIndex> {
+    /// A replica, `None` if this worker does not hold it.
+    pub(crate) fn replica(&self, partition: &PartitionId) -> Option<Arc<Holding>> {
         let replicas = self.replicas.read().unwrap_or_else(PoisonError::into_inner);
-        replicas.get(partition)?.index()
+        replicas.get(partition).cloned()
     }
 
     /// The state of all replicas.
@@ -65,6 +81,33 @@ impl Holding {
     /// The index, once it is open.
     pub(crate) fn index(&self) -> Option<PartitionIndex> {
         self.index.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The index, once it has what stands at `position` of the log; waits for that until `until`, as long as few others do.
+    pub(crate) async fn index_at(&self, position: Position, until: Instant) -> Result<PartitionIndex, Failure> {
+        let mut committed = self.committed.subscribe();
+        let mut turn = None;
+        loop {
+            if *committed.borrow_and_update() >= Some(position) {
+                let index = self.index().ok_or(Failure::NotHere)?;
+                // It may have been replaced since the look by one that has less.
+                if *committed.borrow_and_update() >= Some(position) {
+                    return Ok(index);
+                }
+            }
+            if turn.is_none() {
+                turn = Some(self.waiting.try_acquire().map_err(|_| Failure::Behind(position))?);
+            }
+            // The sender lives as long as this.
+            if !matches!(tokio::time::timeout_at(until, committed.changed()).await, Ok(Ok(()))) {
+                return Err(Failure::Behind(position));
+            }
+        }
+    }
+
+    /// Notes up to which position searches see the log; before an index that has less takes the place of another one.
+    pub(crate) fn set_committed(&self, position: Option<Position>) {
+        self.committed.send_replace(position);
     }
 
     /// Sets the index that searches use from now on; `None` while it is being replaced.

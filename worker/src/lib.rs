@@ -3,8 +3,8 @@
 //! It owns nothing: what it keeps on disk is a cache of the logs and of the snapshots. From the outside inwards:
 //! [`assignment`] decides which replicas to hold, by the plan of [`balance`] and the slots of [`slot`]; [`replica`] is the
 //! life of one of them: [`restoring`] finds where it begins, [`indexing`] turns its log into its index, [`serving`] answers
-//! the questions of the query services, [`snapshotting`] keeps its state in the object store; and [`announcing`] tells
-//! everyone how far all of this is.
+//! the questions of the query services, [`snapshotting`] keeps its state in the object store; [`receipts`] tells producers
+//! what can be found, and [`announcing`] everyone how far all of this is.
 
 mod announcing;
 mod assignment;
@@ -13,6 +13,7 @@ mod cache;
 mod holdings;
 mod indexing;
 mod memory;
+mod receipts;
 mod replica;
 mod restoring;
 mod search_pool;
@@ -37,6 +38,7 @@ use warren_snapshot::{Store, StoreError};
 use crate::cache::Cache;
 use crate::holdings::Holdings;
 use crate::memory::Memory;
+use crate::receipts::Receipts;
 use crate::search_pool::SearchPool;
 use crate::snapshots::{ClaimError, Snapshots};
 
@@ -57,6 +59,7 @@ struct Shared {
     cache: Cache,
     holdings: Holdings,
     memory: Memory,
+    receipts: Receipts,
     pool: SearchPool,
     /// Notified when others should hear at once of what has changed.
     news: Notify,
@@ -82,6 +85,7 @@ impl Worker {
             cache: Cache::open(&config.data_dir.join("worker"))?,
             holdings: Holdings::default(),
             memory: Memory::new(worker.memory_bytes.get()),
+            receipts: Receipts::new(ports.bulletin.clone()),
             pool: SearchPool::new(threads),
             snapshots: Snapshots::new(store, config.store.clone()),
             stop_timeout: Duration::from_millis(config.stop_timeout_ms.get()),
@@ -117,6 +121,7 @@ async fn work(shared: Arc<Shared>) {
     let beside = async {
         tokio::join!(
             announcing::run(shared.clone()),
+            shared.receipts.run(),
             serving::serve_worker(shared.clone()),
             shared.snapshots.keep_claiming(&shared.catalog),
             sweep(&shared),
@@ -126,6 +131,7 @@ async fn work(shared: Arc<Shared>) {
         () = assignment::run(shared.clone()) => {}
         _ = beside => {}
     }
+    shared.receipts.finish().await;
     announcing::leave(&shared).await;
 }
 

@@ -20,6 +20,9 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// What a worker has unanswered of one queue at a time. More would wait here instead of at a replica that is free.
 const CONCURRENCY: NonZeroU16 = NonZeroU16::MIN.saturating_add(15);
 
+/// The most time that is kept for the reply that a partition is behind.
+const LONGEST_MARGIN: Duration = Duration::from_millis(100);
+
 /// Serves the questions to this worker, until this future is dropped.
 pub(crate) async fn serve_worker(shared: Arc<Shared>) {
     let target = RpcTarget::Worker(shared.id.clone());
@@ -68,9 +71,19 @@ async fn answer_call(shared: Arc<Shared>, call: RpcCall) {
 
 async fn answer_item(shared: &Shared, item: Item, deadline: Instant) -> Result<Answer, Failure> {
     let partition = PartitionId { index: item.index, partition: item.partition };
-    let index = shared.holdings.index(&partition).ok_or(Failure::NotHere)?;
+    let replica = shared.holdings.replica(&partition).ok_or(Failure::NotHere)?;
+    let index = match item.at_least {
+        None => replica.index().ok_or(Failure::NotHere)?,
+        // It says in time that it cannot.
+        Some(position) => replica.index_at(position, deadline - reply_margin(deadline)).await?,
+    };
     let max_bytes = shared.config.max_answer_bytes.get() as usize;
     shared.pool.run(deadline, move || answer(&index, item.question, max_bytes)).await
+}
+
+/// What is kept of the time that is left for the way back.
+fn reply_margin(deadline: Instant) -> Duration {
+    (deadline.saturating_duration_since(Instant::now()) / 10).min(LONGEST_MARGIN)
 }
 
 /// The first of these documents, as many as `max_bytes` hold, and at least one: the caller asks again for the rest.

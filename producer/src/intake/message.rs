@@ -6,7 +6,7 @@ use warren_protocol::catalog::Entry;
 use warren_protocol::document::IdSource;
 use warren_protocol::ports::Message;
 use warren_protocol::problem::Code;
-use warren_protocol::{DocumentId, IndexName, Problem};
+use warren_protocol::{DocumentId, IndexDefinition, IndexName, Problem};
 
 use crate::admission::{Admission, Refused};
 use crate::publisher::Write;
@@ -27,6 +27,18 @@ pub(crate) async fn write_of(admission: &Admission, message: &Message) -> Result
     }
     let source = message.message_id.as_deref().map_or(IdSource::Document, IdSource::Fallback);
     admission.put(&index, message.body.clone(), source).await
+}
+
+/// The id of a document that was refused, as far as it can be read.
+pub(crate) fn id_of_refused(admission: &Admission, message: &Message) -> Option<String> {
+    let index = IndexName::new(message.routing_key.as_str()).ok()?;
+    let id_field = admission.known(&index).map_or_else(|| IndexDefinition::default().id_field, |entry| entry.definition.id_field.clone());
+    let body: serde_json::Value = serde_json::from_slice(&message.body).ok()?;
+    match body.get(&id_field)? {
+        serde_json::Value::String(id) => Some(id.clone()),
+        serde_json::Value::Number(id) => Some(id.to_string()),
+        _ => None,
+    }
 }
 
 fn is_plain(encoding: &str) -> bool {

@@ -16,7 +16,9 @@ static PAGE: LazyLock<String> = LazyLock::new(|| {
         include_str!("../page/publish.js"),
         include_str!("../page/main.js"),
     ];
-    include_str!("../page/page.html").replace("{{style}}", include_str!("../page/style.css")).replace("{{script}}", &script.concat())
+    include_str!("../page/page.html")
+        .replace("{{style}}", include_str!("../page/style.css"))
+        .replace("{{script}}", &script.concat())
 });
 /// What stands in the page for the number that lets its own style and script run, and no other.
 const NONCE: &str = "{{nonce}}";

@@ -36,18 +36,23 @@ pub(super) struct Parameters {
     /// Whether to count all hits.
     #[param(required = false, default = true)]
     total: bool,
+    /// Positions from receipts, with commas between them: the search sees those writes.
+    #[param(required = false)]
+    at_least: String,
 }
 
 impl Default for Parameters {
     fn default() -> Self {
-        let SearchRequest { query, limit, offset, highlight, total, timeout_ms, lenient: _ } = SearchRequest::default();
-        Self { q: query, limit, offset, timeout_ms, highlight, total }
+        let SearchRequest { query, limit, offset, highlight, total, timeout_ms, lenient: _, at_least: _ } =
+            SearchRequest::default();
+        Self { q: query, limit, offset, timeout_ms, highlight, total, at_least: String::new() }
     }
 }
 
 impl From<Parameters> for SearchRequest {
-    fn from(Parameters { q, limit, offset, timeout_ms, highlight, total }: Parameters) -> Self {
-        Self { query: q, limit, offset, timeout_ms, highlight, total, lenient: true }
+    fn from(Parameters { q, limit, offset, timeout_ms, highlight, total, at_least }: Parameters) -> Self {
+        let at_least = at_least.split(',').filter(|position| !position.is_empty()).map(str::to_owned).collect();
+        Self { query: q, limit, offset, timeout_ms, highlight, total, lenient: true, at_least }
     }
 }
 
