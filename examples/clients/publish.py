@@ -31,6 +31,7 @@ def publish_all():
             properties = pika.BasicProperties(
                 delivery_mode=2, content_type="application/json", reply_to="amq.rabbitmq.reply-to", correlation_id=id)
             channel.basic_publish("warren.documents", index, line, properties, mandatory=True)
+            connection.process_data_events(time_limit=0)  # takes the receipts that have come meanwhile
         enough = time.monotonic() + 30
         while waiting and time.monotonic() < enough:
             connection.process_data_events(time_limit=1)

@@ -14,14 +14,13 @@ while [ -s "$work/waiting" ]; do
     amqp-declare-queue --url="$url" --queue="$queue" --durable >"$work/declared" &&
         amqp-publish --url="$url" --exchange=warren.documents --routing-key="$index" --persistent \
             --content-type=application/json --reply-to="$queue" --line-buffered <"$work/waiting" || sleep 1
-    # Half a minute for all receipts, or for those of what got through.
-    timeout 30 amqp-consume --url="$url" --queue="$queue" --count="$(wc -l <"$work/waiting")" \
-        sh -c 'cat && echo' >>"$work/receipts" || :
-    # The lines whose id is in no receipt. To publish a document twice does no harm: its id makes it one.
+    # All receipts, or those of what got through: ten seconds for that.
+    timeout 10 amqp-consume --url="$url" --queue="$queue" --count="$(wc -l <"$work/waiting")" cat >>"$work/receipts" || sleep 1
+    # Left are the lines whose id is in no receipt. To publish a document twice does no harm: its id makes it one.
     jq -nRr --slurpfile receipts "$work/receipts" '
-        ($receipts | map({(.id): true}) | add) as $done
+        ($receipts | map({(.id | tostring): true}) | add) as $done
         | inputs | select($done[fromjson.id | tostring] | not)' "$work/waiting" >"$work/left"
     mv "$work/left" "$work/waiting"
 done
-cat "$work/receipts"
+jq -c . "$work/receipts"
 ! grep -q '"status":"rejected"' "$work/receipts"

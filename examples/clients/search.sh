@@ -12,6 +12,6 @@ jq -nc --arg query "$query" '{query: $query, limit: 10, timeout_ms: 5000}' |
         --content-type=application/json --reply-to="$queue"
 timeout 6 amqp-consume --url="$url" --queue="$queue" --count=1 cat >"$work/answer" ||
     { echo "no answer within 5 s: does a query service run?" >&2; exit 1; }
-cat "$work/answer"
+jq -c . "$work/answer"
 # Anything else than hits is a problem.
 jq -e 'has("hits")' "$work/answer" >"$work/found"

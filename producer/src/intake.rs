@@ -245,11 +245,7 @@ fn dead_letter(problem: Problem) -> Settlement {
 /// Whoever wants receipts for the writes of a message, and what they are waited for with.
 type Promise = (Reply, IndexName, Vec<Ticket>);
 
-async fn settle_write(
-    delivery: Delivery,
-    outcome: Result<(), WriteError>,
-    promise: Option<Promise>,
-) -> Result<(), SessionEnd> {
+async fn settle_write(delivery: Delivery, outcome: Result<(), WriteError>, promise: Option<Promise>) -> Result<(), SessionEnd> {
     match outcome {
         Ok(()) => {
             delivery.settle(Settlement::Done).await?;

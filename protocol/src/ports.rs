@@ -22,7 +22,9 @@ use serde::{Deserialize, Serialize};
 pub use bulletin::{Address, Bulletin, BulletinError, InvalidAddress};
 pub use claims::{ClaimError, Claims, HeldSlot, Slot};
 pub use client_call::{ClientCall, ClientCalls, ClientReply, ClientRequest, ClientResponder, NoAddress};
-pub use partition_log::{Appended, FollowFrom, Follower, LogEntry, LogError, LogLimits, LogName, PartitionLog, Position, SEGMENT_GAP};
+pub use partition_log::{
+    Appended, FollowFrom, Follower, LogEntry, LogError, LogLimits, LogName, PartitionLog, Position, SEGMENT_GAP,
+};
 pub use search_rpc::{Incoming, Responder, RpcCall, RpcError, RpcTarget, SearchRpc};
 pub use work_queue::{Deliveries, Delivery, Message, QueueError, QueueName, Settle, Settlement, WorkQueue};
 

@@ -15,9 +15,9 @@ use warren_tests::{Program, Proxy, eventually};
 use crate::Deployment;
 use crate::deployment::{PATIENCE, ids};
 
-const DOCUMENTS: usize = 300;
+const DOCUMENTS: usize = 200;
 /// About a third of what a client sends for its documents.
-const CUT_AFTER: u32 = 30_000;
+const CUT_AFTER: u32 = 20_000;
 
 /// The examples in one language.
 struct Language {

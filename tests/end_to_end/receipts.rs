@@ -168,7 +168,8 @@ async fn a_rejected_document_is_told_why_and_no_reply_address_harms_the_intake()
     let rejected = client.receipt("No Index", &json!({"id": "x"}), "2").await?;
     assert_eq!(rejected["problem"]["code"], "invalid_index_name");
 
-    let hostile = ["warren.intake", "warren.dead.letters", "nobody", "amq.rabbitmq.reply-to.nonsense", "a/b c", "warren.bulletin"];
+    let hostile =
+        ["warren.intake", "warren.dead.letters", "nobody", "amq.rabbitmq.reply-to.nonsense", "a/b c", "warren.bulletin"];
     for (number, reply_to) in hostile.into_iter().enumerate() {
         client.publish("notes", &json!({"id": number, "size": number}), "hostile", reply_to).await?;
     }
@@ -219,7 +220,9 @@ async fn what_cannot_be_found_in_time_is_pending_and_a_producer_that_dies_loses_
     let mut pending: Vec<_> = answer["pending"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     pending.sort_unstable();
     assert_eq!(pending, ["1", "3"]);
-    for (query, field) in [("?wait=found", None), ("?timeout_ms=5", Some("timeout_ms")), ("?wait=searchable&timeout_ms=0", Some("timeout_ms"))] {
+    for (query, field) in
+        [("?wait=found", None), ("?timeout_ms=5", Some("timeout_ms")), ("?wait=searchable&timeout_ms=0", Some("timeout_ms"))]
+    {
         let (status, problem) = upload(&format!("/indexes/notes/documents{query}"), "{}").await?;
         assert_eq!((status, problem["field"].as_str()), (400, field), "{query}: {problem}");
     }
@@ -251,7 +254,10 @@ async fn what_cannot_be_found_in_time_is_pending_and_a_producer_that_dies_loses_
 /// The operations that producers say are in the logs.
 fn written(status: &Value) -> u64 {
     match status {
-        Value::Object(fields) => fields.iter().map(|(name, value)| if name == "end_operations" { value.as_u64().unwrap_or(0) } else { written(value) }).sum(),
+        Value::Object(fields) => fields
+            .iter()
+            .map(|(name, value)| if name == "end_operations" { value.as_u64().unwrap_or(0) } else { written(value) })
+            .sum(),
         Value::Array(values) => values.iter().map(written).sum(),
         _ => 0,
     }
@@ -297,7 +303,10 @@ async fn the_command_line_waits_until_all_is_found_and_says_if_it_is_not() -> Re
     let (server, broker) = (["--server", &producer.url()], ["--broker", deployment.url()]);
     for target in [server, broker] {
         let (code, said) = publish(target, &["--wait-seconds", "1"]).await?;
-        ensure!(code == Some(1) && said.contains("300 accepted") && said.contains("300 are kept and cannot be found yet"), "{said}");
+        ensure!(
+            code == Some(1) && said.contains("300 accepted") && said.contains("300 are kept and cannot be found yet"),
+            "{said}"
+        );
     }
     let mut deployment = deployment;
     let _worker = deployment.start("worker", &[])?;

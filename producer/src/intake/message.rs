@@ -32,7 +32,8 @@ pub(crate) async fn write_of(admission: &Admission, message: &Message) -> Result
 /// The id of a document that was refused, as far as it can be read.
 pub(crate) fn id_of_refused(admission: &Admission, message: &Message) -> Option<String> {
     let index = IndexName::new(message.routing_key.as_str()).ok()?;
-    let id_field = admission.known(&index).map_or_else(|| IndexDefinition::default().id_field, |entry| entry.definition.id_field.clone());
+    let id_field =
+        admission.known(&index).map_or_else(|| IndexDefinition::default().id_field, |entry| entry.definition.id_field.clone());
     let body: serde_json::Value = serde_json::from_slice(&message.body).ok()?;
     match body.get(&id_field)? {
         serde_json::Value::String(id) => Some(id.clone()),

@@ -66,18 +66,18 @@ function refused(error) {
 }
 
 function published(index, status, answer, milliseconds) {
-  const places = (answer.positions || []).map(({ id, position }) => element("li", {},
-    element("b", { textContent: id }), ` is in ${index} at position `, element("code", { textContent: position })));
   const text = status === 200
-    ? `Searchable after ${milliseconds} ms.`
-    : `Kept, and not searchable yet after ${milliseconds} ms: it will be found.`;
+    ? `Searchable after ${milliseconds} ms, at position `
+    : `Kept, and not seen by a search yet after ${milliseconds} ms: it will be found. So far at position `;
+  const positions = (answer.positions || []).flatMap((position, number) =>
+    [...(number ? [", "] : []), element("code", { textContent: position })]);
+  const rejected = (answer.rejected || []).map(({ code, detail }) => element("li", { textContent: `Refused: ${detail} (${code})` }));
   const look = element("button", { type: "button", textContent: `Show ${index}` });
   look.addEventListener("click", () => {
     Object.assign(state, { index, query: "", page: 0 });
     $("query").value = "";
     loadIndexes();
   });
-  const found = (answer.rejected || []).map(({ code, detail }) => element("li", { textContent: `Refused: ${detail} (${code})` }));
-  said("good", text, element("ul", {}, ...places, ...found), look);
+  said("good", element("p", {}, text, ...(positions.length ? positions : ["–"]), "."), rejected.length ? element("ul", {}, ...rejected) : "", look);
   if (!indexes.includes(index) || state.index === index) loadIndexes();
 }
