@@ -5,8 +5,9 @@ const PAGE_SIZE = 10, DEBOUNCE_MS = 110, MAX_OFFSET = 10000, KEY = "warren-key";
 const $ = (id) => document.getElementById(id);
 
 /** What is searched; all of it stands in the address. */
-const state = { query: "", index: "", page: 0 };
-/** The names of the indexes that there are. */
+/** The filter has one value for each field that narrows the search. */
+const state = { query: "", index: "", page: 0, filter: {} };
+/** The indexes that there are, with their definitions. */
 let indexes = [];
 let key = "";
 try { key = sessionStorage.getItem(KEY) || ""; } catch { /* Storage is off: the key lives as long as the page. */ }
@@ -52,13 +53,14 @@ const pathOf = (index, rest = "") => `indexes/${encodeURIComponent(index)}${rest
 
 /** The search that the state stands for, as the JSON request. */
 function searchRequest() {
-  return { query: state.query, limit: PAGE_SIZE, offset: Math.min(state.page * PAGE_SIZE, MAX_OFFSET), lenient: true };
+  const offset = Math.min(state.page * PAGE_SIZE, MAX_OFFSET);
+  return { query: state.query, ...filterRequest(), limit: PAGE_SIZE, offset, lenient: true };
 }
 
 /** The request without what is the default anyway. */
 function shortRequest() {
-  const { query, limit, offset, ...rest } = searchRequest();
-  return { query, limit, ...(offset ? { offset } : {}), ...rest };
+  const { offset, ...rest } = searchRequest();
+  return { ...rest, ...(offset ? { offset } : {}) };
 }
 
 function readAddress() {
@@ -66,6 +68,12 @@ function readAddress() {
   state.query = parameters.get("q") || "";
   state.index = parameters.get("index") || state.index;
   state.page = Math.max(0, (parseInt(parameters.get("page"), 10) || 1) - 1);
+  try {
+    const values = Object.entries(JSON.parse(parameters.get("filter") || "{}")).filter(([, value]) => typeof value !== "object");
+    state.filter = Object.fromEntries(values);
+  } catch {
+    state.filter = {};
+  }
   $("query").value = state.query;
 }
 
@@ -73,6 +81,7 @@ function writeAddress(push) {
   const parameters = new URLSearchParams();
   if (state.query) parameters.set("q", state.query);
   if (state.index) parameters.set("index", state.index);
+  if (Object.keys(state.filter).length) parameters.set("filter", JSON.stringify(state.filter));
   if (state.page) parameters.set("page", state.page + 1);
   const address = `${location.pathname}${parameters.size ? `?${parameters}` : ""}`;
   if (address !== location.pathname + location.search) history[push ? "pushState" : "replaceState"](null, "", address);

@@ -16,7 +16,8 @@ $("form").addEventListener("submit", (event) => {
   search({ push: true });
 });
 $("index").addEventListener("change", () => {
-  Object.assign(state, { index: $("index").value, page: 0 });
+  Object.assign(state, { index: $("index").value, page: 0, filter: {} });
+  show($("facets"), false);
   search({ push: true });
 });
 function clear() {

@@ -74,10 +74,10 @@ function published(index, status, answer, milliseconds) {
   const rejected = (answer.rejected || []).map(({ code, detail }) => element("li", { textContent: `Refused: ${detail} (${code})` }));
   const look = element("button", { type: "button", textContent: `Show ${index}` });
   look.addEventListener("click", () => {
-    Object.assign(state, { index, query: "", page: 0 });
+    Object.assign(state, { index, query: "", page: 0, filter: {} });
     $("query").value = "";
     loadIndexes();
   });
   said("good", element("p", {}, text, ...(positions.length ? positions : ["–"]), "."), rejected.length ? element("ul", {}, ...rejected) : "", look);
-  if (!indexes.includes(index) || state.index === index) loadIndexes();
+  if (indexes.every(({ name }) => name !== index) || state.index === index) loadIndexes();
 }

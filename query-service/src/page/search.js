@@ -16,6 +16,7 @@ function empty(title, ...more) {
 function welcome() {
   const name = state.index || "notes";
   wipe();
+  show($("facets"), false);
   $("status").textContent = "";
   empty(state.index ? "This index has no documents yet" : "There are no indexes yet",
     element("p", { textContent: "Publish a document here, or from anywhere: the index comes to life with its first one." }),
@@ -28,10 +29,11 @@ function render(answer) {
   wipe();
   show($("lock"), false);
   const total = answer.total ? answer.total.value : answer.hits.length;
-  if (!total && !state.query && !state.page && !answer.partitions.failed.length) return welcome();
+  const narrowed = Object.keys(state.filter).length > 0;
+  if (!total && !state.query && !narrowed && !state.page && !answer.partitions.failed.length) return welcome();
   $("hits").append(...answer.hits.map(card));
   const least = answer.total && answer.total.relation === "gte" ? "at least " : "";
-  const found = state.query ? plural(total, "hit") : plural(total, "document");
+  const found = state.query || narrowed ? plural(total, "hit") : plural(total, "document");
   const { failed, total: partitions, answered } = answer.partitions;
   $("status").textContent = `${least}${found} · ${answered} of ${plural(partitions, "partition")}, ${count(answer.took_ms)} ms`;
   if (failed.length) {
@@ -41,6 +43,7 @@ function render(answer) {
   }
   if (!answer.hits.length) {
     if (state.page) empty("No more hits", "Go back a page.");
+    else if (narrowed) empty("Nothing found", "Give up one of the chosen values above.");
     else empty("Nothing found", "Try fewer or other words; words are joined by OR already.");
   }
   const last = Math.max(0, Math.ceil(Math.min(total, MAX_OFFSET + PAGE_SIZE) / PAGE_SIZE) - 1);
@@ -50,10 +53,12 @@ function render(answer) {
   show($("pager"), last > 0 || state.page > 0);
   show($("snippets"), true);
   showSnippets();
+  showFacets(answer.hits);
 }
 
 function fail(error) {
   wipe();
+  show($("facets"), false);
   if (error.status === 401) {
     $("status").textContent = "";
     $("lock-detail").textContent = key ? "The one you gave was refused." : "It is kept until you close this tab.";
@@ -98,17 +103,18 @@ async function search({ push = false } = {}) {
 
 async function loadIndexes() {
   try {
-    indexes = (await ask("indexes")).indexes.map(({ name }) => name);
+    indexes = (await ask("indexes")).indexes;
   } catch (error) {
     fail(error);
     return;
   }
   show($("lock"), false);
-  const names = [...indexes];
+  const names = indexes.map(({ name }) => name);
   // A link to an index that is gone says so, instead of showing another one.
   if (state.index && !names.includes(state.index)) names.push(state.index);
   $("index").replaceChildren(...names.map((name) => element("option", { value: name, textContent: name })));
   $("index").disabled = names.length === 0;
+  show($("chooser"), names.length > 0);
   state.index = state.index || names[0] || "";
   $("index").value = state.index;
   if (names.length) await search();

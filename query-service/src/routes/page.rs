@@ -12,6 +12,7 @@ static PAGE: LazyLock<String> = LazyLock::new(|| {
         include_str!("../page/base.js"),
         include_str!("../page/snippets.js"),
         include_str!("../page/hits.js"),
+        include_str!("../page/facets.js"),
         include_str!("../page/search.js"),
         include_str!("../page/publish.js"),
         include_str!("../page/main.js"),
