@@ -16,7 +16,7 @@ function facetFields(hits) {
     if (field !== id && !(field in fields) && short && !isDate(values[0])) seen.set(field, [...(seen.get(field) || []), ...values]);
   }
   // Titles differ from hit to hit, and say nothing of many.
-  const dynamic = [...seen].filter(([, values]) => values.length >= hits.length / 2 && new Set(values).size <= values.length * 0.7);
+  const dynamic = [...seen].filter(([, values]) => values.length >= Math.max(5, hits.length / 2) && new Set(values).size <= values.length * 0.7);
   return [...new Set([...Object.keys(state.filter), ...defined, ...dynamic.map(([field]) => field)])].slice(0, 20);
 }
 
