@@ -5,7 +5,7 @@ import { randomUUID } from "node:crypto";
 import amqp from "amqplib";
 
 const [url, index, query] = process.argv.slice(2);
-const TIMEOUT_MS = 5000;
+const TIMEOUT_MS = 10_000;
 
 const connection = await amqp.connect(url);
 const channel = await connection.createChannel();

@@ -7,7 +7,7 @@ import json, sys, time, uuid
 import pika
 
 url, index, query = sys.argv[1:]
-SECONDS = 5
+SECONDS = 10
 replies = {}
 
 

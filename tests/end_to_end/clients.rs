@@ -155,7 +155,7 @@ async fn a_search_without_a_good_address_harms_nothing() -> Result<()> {
         let status = program.wait(PATIENCE).await?;
         ensure!(status.success(), "{status}: {}", program.all());
     }
-    assert_eq!(ask(&client, &json!({"limit": 0})).await?["total"]["value"], 0);
+    assert_eq!(ask(&client, &json!({"limit": 0, "timeout_ms": 15_000})).await?["total"]["value"], 0);
     eventually("all four are counted", PATIENCE, async || {
         let (_, status) = query.get("/status").await?;
         let expected = json!({"answered": 2, "unanswerable": 2, "late": 0});
@@ -184,7 +184,7 @@ async fn searches_over_amqp_are_answered_while_query_services_come_and_go() -> R
     let (done, asked) = (tokio_util::sync::CancellationToken::new(), std::sync::atomic::AtomicUsize::new(0));
     let load = future::try_join_all((0..4).map(async |_| {
         while !done.is_cancelled() {
-            let answer = ask(&client, &json!({"query": "words"})).await?;
+            let answer = ask(&client, &json!({"query": "words", "timeout_ms": 15_000})).await?;
             ensure!(ids(&answer) == ["a"] && answer["partitions"]["answered"] == 2, "{answer}");
             asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         }
