@@ -104,6 +104,12 @@ impl Client {
         Err(self.refused(status, retry_after, &body))
     }
 
+    /// Sends a request and gives the body of a successful answer; anything else is [`Refused`].
+    pub(crate) async fn bytes(&self, request: RequestBuilder) -> anyhow::Result<Vec<u8>> {
+        let (status, retry_after, body) = self.send(request).await?;
+        if status.is_success() { Ok(body) } else { Err(self.refused(status, retry_after, &body)) }
+    }
+
     /// Fails if there is no server, or if it does not take the key. A server that refuses a large body for that reason
     /// closes the connection, and its answer is lost.
     pub(crate) async fn greet(&self) -> anyhow::Result<()> {

@@ -11,6 +11,7 @@ use clap::Args;
 use reqwest::Method;
 use serde_json::value::RawValue;
 use warren_protocol::ports::{ClientReply, ClientRequest, RpcError};
+use warren_protocol::query::QueryInput;
 use warren_protocol::search::{SearchRequest, SearchResponse};
 use warren_protocol::{IndexName, Problem};
 use warren_service::config::Config;
@@ -49,7 +50,7 @@ pub(crate) struct SearchArgs {
 
 /// Searches and prints.
 pub(crate) async fn run(args: SearchArgs, config: &Config) -> anyhow::Result<ExitCode> {
-    let query = args.query.join(" ");
+    let query = QueryInput::Text(args.query.join(" "));
     let request = SearchRequest { query, limit: args.limit, offset: args.offset, ..SearchRequest::default() };
     let raw = match args.broker {
         Some(url) => ask_broker(url, config, &args.index, &request).await?,

@@ -11,6 +11,7 @@
 mod chaos;
 mod figures;
 mod freeze;
+mod freshness;
 mod kill_replica;
 mod pipeline;
 mod process;
@@ -69,6 +70,8 @@ enum What {
     Scale(scale::ScaleArgs),
     /// Freeze a worker: others take over, and it steps back when it goes on
     Freeze(freeze::FreezeArgs),
+    /// Publish at a steady rate: how long until each document is found
+    Freshness(freshness::FreshnessArgs),
     /// Stop and start every process, one by one: no search may fail, no write be lost
     Rolling(rolling::RollingArgs),
 }
@@ -100,6 +103,7 @@ fn main() -> Result<()> {
         What::Recover(args) => until_interrupted(recover::run(&args)),
         What::Scale(args) => until_interrupted(scale::run(&args)),
         What::Freeze(args) => until_interrupted(freeze::run(&args)),
+        What::Freshness(args) => until_interrupted(freshness::run(&args)),
         What::Rolling(args) => until_interrupted(rolling::run(&args)),
     }
 }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use tantivy::schema::Field;
 use tantivy::{Index, IndexReader, IndexSettings, ReloadPolicy, Searcher, TantivyError};
 use tracing::info;
 use warren_protocol::IndexDefinition;
@@ -126,6 +127,11 @@ impl PartitionIndex {
         self.searcher().num_docs()
     }
 
+    /// The documents that are deleted and take room until a merge.
+    pub fn deleted(&self) -> u64 {
+        self.searcher().segment_readers().iter().map(|segment| u64::from(segment.num_deleted_docs())).sum()
+    }
+
     /// What the last commit takes; the one before, if the files cannot be read now. Looks at the files once after each commit.
     pub fn size(&self) -> Size {
         let commit = self.searcher().generation().generation_id();
@@ -153,6 +159,15 @@ impl PartitionIndex {
 
     pub(crate) fn searcher(&self) -> Searcher {
         self.shared.reader.searcher()
+    }
+
+    /// The words of a field in all documents that a searcher counts.
+    pub(crate) fn words(&self, searcher: &Searcher, field: Field) -> Result<u64, TantivyError> {
+        let mut words = 0;
+        for segment in searcher.segment_readers() {
+            words += segment.inverted_index(field)?.total_num_tokens();
+        }
+        Ok(words)
     }
 
     pub(crate) fn reload(&self) -> Result<(), TantivyError> {

@@ -38,7 +38,7 @@ pub struct Producer {
     pub catalog: CatalogHandle,
     /// The limits in force.
     pub config: Config,
-    intake: Option<intake::Intake>,
+    intakes: Option<intake::Intakes>,
     space: log_space::LogSpace,
     receipts: receipts::Receipts,
 }
@@ -51,16 +51,16 @@ impl Producer {
         let writer = publisher::Writer::process();
         let publisher = Publisher::new(ports.log.clone(), writer, config.producer.clone(), space.clone(), receipts.clone());
         let (intake_space, intake_receipts) = (space.clone(), receipts.clone());
-        let intake = config.producer.intake.then(|| {
-            intake::Intake::start(config.clone(), ports.clone(), catalog.clone(), intake_space, intake_receipts, stop.clone())
+        let intakes = config.producer.intake.then(|| {
+            intake::Intakes::start(config.clone(), ports.clone(), catalog.clone(), intake_space, intake_receipts, stop.clone())
         });
-        Self { publisher, catalog, config: config.clone(), intake, space, receipts }
+        Self { publisher, catalog, config: config.clone(), intakes, space, receipts }
     }
 
     /// Waits until everything that was taken is confirmed or refused. Call it once nothing new comes in.
     pub async fn close(self) {
-        if let Some(intake) = self.intake {
-            intake.stopped().await;
+        if let Some(intakes) = self.intakes {
+            intakes.stopped().await;
         }
         self.publisher.close().await;
         self.receipts.close().await;

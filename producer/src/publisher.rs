@@ -12,6 +12,7 @@ use warren_protocol::batch::{Epoch, WriterId};
 use warren_protocol::catalog::Entry;
 use warren_protocol::ports::{LogName, PartitionLog};
 use warren_protocol::problem::Code;
+use warren_protocol::receipt::WrittenAt;
 use warren_protocol::{DocumentId, PartitionId, Problem, partition_of};
 use warren_service::config::ProducerConfig;
 
@@ -81,8 +82,10 @@ pub enum Writer {
         /// The epoch last opened.
         epochs: AtomicU64,
     },
-    /// One session of the intake: its epoch is over with the session, and with the first error.
-    Intake {
+    /// One session of an intake: its epoch is over with the session, and with the first error.
+    Session {
+        /// The writer that all sessions of that intake are.
+        id: WriterId,
         /// The epoch.
         epoch: Epoch,
     },
@@ -96,8 +99,7 @@ impl Writer {
 
     pub(crate) fn id(&self) -> WriterId {
         match self {
-            Self::Process { id, .. } => *id,
-            Self::Intake { .. } => WriterId::INTAKE,
+            Self::Process { id, .. } | Self::Session { id, .. } => *id,
         }
     }
 
@@ -105,7 +107,7 @@ impl Writer {
     pub(crate) fn next_epoch(&self) -> Epoch {
         match self {
             Self::Process { epochs, .. } => epochs.fetch_add(1, Ordering::Relaxed) + 1,
-            Self::Intake { epoch } => *epoch,
+            Self::Session { epoch, .. } => *epoch,
         }
     }
 
@@ -183,6 +185,21 @@ impl Publisher {
     /// Hands writes over, in their order; waits for room, but not for the confirms.
     pub async fn write(&self, entry: &Entry, writes: Vec<Write>) -> Result<Handed, WriteError> {
         self.write_for(entry, writes, false).await
+    }
+
+    /// Hands one write over; the future says where it stands once a search sees it, `None` if that cannot be known. It ends
+    /// within the time limit of receipts.
+    pub async fn write_with_receipt(
+        &self,
+        entry: &Entry,
+        write: Write,
+    ) -> Result<impl Future<Output = Option<WrittenAt>> + Send + use<>, WriteError> {
+        let mut handed = self.write_for(entry, vec![write], true).await?;
+        Ok(async move {
+            let ticket = handed.take_tickets().pop();
+            handed.confirmed().await.ok()?;
+            Some(ticket?.seen().await?.position)
+        })
     }
 
     /// The same, with tickets for the receipts of the writes, if they are wanted.

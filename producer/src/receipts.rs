@@ -243,7 +243,7 @@ async fn listen(shared: Arc<Shared>, mut words: BoxStream<'static, Message>) {
         tokio::select! {
             () = shared.closing.cancelled() => break,
             _ = sweep.tick() => shared.sweep(),
-            word = words.next() => match word.map(|word| serde_json::from_slice::<Reports>(&word.body)) {
+            word = words.next() => match word.map(|word| Reports::decode(&word)) {
                 Some(Ok(reports)) => reports.batches.into_iter().for_each(|report| shared.hear(report)),
                 Some(Err(error)) => tracing::warn!(%error, "a report that this program cannot read"),
                 None => break, // the broker was closed

@@ -26,7 +26,9 @@ pub use partition_log::{
     Appended, FollowFrom, Follower, LogEntry, LogError, LogLimits, LogName, PartitionLog, Position, SEGMENT_GAP,
 };
 pub use search_rpc::{Incoming, Responder, RpcCall, RpcError, RpcTarget, SearchRpc};
-pub use work_queue::{Deliveries, Delivery, Message, QueueError, QueueName, Settle, Settlement, WorkQueue};
+pub use work_queue::{
+    Binding, Deliveries, Delivery, Message, QueueError, QueueName, Settle, Settlement, SourceQueue, Way, WorkQueue,
+};
 
 /// A broker, whichever it is.
 #[derive(Clone)]

@@ -8,11 +8,10 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::index_name::{Generation, IndexName};
-use crate::ports::{Address, Position};
+use crate::index_name::Generation;
+use crate::ports::{Address, Message, Position};
 use crate::problem::Problem;
 
 /// What a batch says about the receipt that it wants.
@@ -48,6 +47,19 @@ pub struct Reports {
     pub batches: Vec<Report>,
 }
 
+impl Reports {
+    /// The reports as a word for their producer.
+    pub fn encode(&self) -> Result<Message, serde_json::Error> {
+        let (body, content_type) = (serde_json::to_vec(self)?.into(), Some("application/json".to_owned()));
+        Ok(Message { body, content_type, ..Message::default() })
+    }
+
+    /// Reads them.
+    pub fn decode(word: &Message) -> Result<Self, serde_json::Error> {
+        serde_json::from_slice(&word.body)
+    }
+}
+
 /// That a search sees a batch.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
@@ -70,9 +82,8 @@ pub struct Failed {
 }
 
 /// A place in the writes to an index: opaque to users, `generation.partition.position` to Warren.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-#[schema(value_type = String, example = "17.2.1043")]
 pub struct WrittenAt {
     /// Which life of the index; no two indexes share one.
     pub generation: Generation,
@@ -152,8 +163,8 @@ pub enum Status {
 
 impl Receipt {
     /// That a write can be found.
-    pub fn searchable(index: &IndexName, id: String, position: WrittenAt) -> Self {
-        Self { id: Some(id), index: index.to_string(), position: Some(position), status: Status::Searchable, problem: None }
+    pub fn searchable(index: String, id: String, position: WrittenAt) -> Self {
+        Self { id: Some(id), index, position: Some(position), status: Status::Searchable, problem: None }
     }
 
     /// That a document was refused.
@@ -190,11 +201,10 @@ mod tests {
                 Report { batch: 8, position: Position(1044), failed },
             ],
         };
-        let index = IndexName::new("packages").unwrap();
-        let searchable = Receipt::searchable(&index, "a".to_owned(), position());
+        let searchable = Receipt::searchable("packages".to_owned(), "a".to_owned(), position());
         let problem = Problem::new(Code::InvalidField, "size must be an integer").with_field("size");
         let rejected = Receipt::rejected("packages".to_owned(), None, problem);
-        crate::rpc::golden::check("reports-v1.json", &serde_json::to_vec(&reports).unwrap());
+        crate::rpc::golden::check("reports-v1.json", &reports.encode().unwrap().body);
         crate::rpc::golden::check("receipt-searchable.json", &serde_json::to_vec(&searchable).unwrap());
         crate::rpc::golden::check("receipt-rejected.json", &serde_json::to_vec(&rejected).unwrap());
         let kept: Reports = serde_json::from_slice(&crate::rpc::golden::read("reports-v1.json")).unwrap();

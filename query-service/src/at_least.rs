@@ -22,7 +22,7 @@ impl AtLeast {
                 let detail = format!("at_least[{number}]: {why}");
                 Err(Problem::new(Code::InvalidRequest, detail).with_field("at_least"))
             };
-            let WrittenAt { generation, partition, position } = match text.parse() {
+            let WrittenAt { generation, partition, position } = match text.parse::<WrittenAt>() {
                 Ok(written) => written,
                 Err(error) => return refuse(error.to_string()),
             };

@@ -1,21 +1,27 @@
 //! Searches over HTTP and AMQP: each is fanned out to the partitions of its index over queues, and the answers are merged.
 //!
-//! [`routes`] and [`client_searches`] are the edges. Behind it, [`search`] takes a search from its arrival to its answer: [`fan_out`] asks all
-//! partitions, [`ask`] gets the answer of one at the [`pace`] of the others, [`merge`] puts the answers together.
+//! [`routes`] and [`client_searches`] are the edges. Behind them, [`search`] takes a search from its arrival to its answer:
+//! [`statistics`] says what scores depend on, [`fan_out`] asks all partitions, [`ask`] gets the answer of one at its [`pace`],
+//! [`merge`] puts the answers together, and a [`cursor`] leads to the next page. [`at_least`] is what a search must have seen.
+//! [`dead_letters`] looks through what could not be processed.
 
 mod ask;
 mod at_least;
 mod client_searches;
+mod cursor;
+mod dead_letters;
 mod fan_out;
 mod merge;
 mod pace;
 mod routes;
 mod search;
+mod statistics;
 #[cfg(test)]
 mod tests;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use tokio::sync::Semaphore;
@@ -29,6 +35,7 @@ use warren_service::{CatalogHandle, Roster, Stop, http};
 
 pub use client_searches::ClientSearches;
 use fan_out::FanOut;
+use statistics::StatisticsCache;
 
 /// Where the query service listens unless told otherwise.
 pub const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
@@ -44,9 +51,11 @@ struct Shared {
     catalog: CatalogHandle,
     roster: Roster,
     fan_out: FanOut,
+    statistics: StatisticsCache,
     searches: Semaphore,
     max_searches: u32,
     client_counts: client_searches::Counts,
+    max_replay_bytes: u64,
 }
 
 impl QueryService {
@@ -55,8 +64,12 @@ impl QueryService {
         let max_searches = config.query.max_concurrent.get();
         let searches = Semaphore::new(max_searches as usize);
         let fan_out = FanOut::new(ports.rpc.clone(), roster.clone());
-        let (ports, client_counts) = (ports.clone(), client_searches::Counts::default());
-        Self { shared: Arc::new(Shared { ports, catalog, roster, fan_out, searches, max_searches, client_counts }) }
+        let statistics = StatisticsCache::new(Duration::from_millis(config.query.statistics_cache_ms));
+        let (ports, max_replay_bytes) = (ports.clone(), config.query.max_replay_bytes.get());
+        let client_counts = client_searches::Counts::default();
+        let shared =
+            Shared { ports, catalog, roster, fan_out, statistics, searches, max_searches, client_counts, max_replay_bytes };
+        Self { shared: Arc::new(shared) }
     }
 
     /// The index of that name, or the problem that says why there is none.

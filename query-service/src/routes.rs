@@ -5,6 +5,7 @@ mod documents;
 mod indexes;
 mod page;
 mod search;
+mod sources;
 mod status;
 
 use utoipa_axum::router::OpenApiRouter;
@@ -22,4 +23,9 @@ pub(crate) fn api() -> OpenApiRouter<QueryService> {
         .routes(routes!(documents::show))
         .routes(routes!(status::status))
         .routes(routes!(dead_letters::list, dead_letters::purge))
+        .routes(routes!(dead_letters::show))
+        .routes(routes!(dead_letters::body))
+        .routes(routes!(dead_letters::replay))
+        .routes(routes!(sources::list))
+        .routes(routes!(sources::show, sources::create, sources::delete))
 }

@@ -78,11 +78,9 @@ fn lines(number: u32, hit: &Hit, ink: Ink) -> String {
     };
     let title = field(&TITLES);
     let mut lines = format!("{number:>3}. {}\n", ink.strong(&one_line(title.map_or(hit.id.as_str(), |(_, title)| title))));
-    let mut about = vec![one_line(&hit.id), hit.score.to_string()];
-    about.extend(field(&LINKS).map(|(_, link)| one_line(link)));
-    if title.is_none() {
-        about.remove(0);
-    }
+    let id = title.is_some().then(|| one_line(&hit.id));
+    let score = hit.score.map(|score| score.to_string());
+    let about: Vec<_> = [id, score, field(&LINKS).map(|(_, link)| one_line(link))].into_iter().flatten().collect();
     let mut add = |line: &str| {
         // Writing to a string cannot fail.
         let _ = writeln!(lines, "     {line}");

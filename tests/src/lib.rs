@@ -4,6 +4,7 @@
 //! Nothing of it outlives its process, and nothing is skipped: what is missing is an error that says how to get it.
 
 pub mod api;
+pub mod bad_documents;
 pub mod browser;
 pub mod deployment;
 pub mod http;

@@ -107,6 +107,11 @@ impl Indexer {
         }
     }
 
+    /// The writer, for merges.
+    pub(crate) fn writer_mut(&mut self) -> &mut PartitionWriter {
+        &mut self.writer
+    }
+
     /// Begins with the first message of another log, and keeps what is there.
     pub(crate) fn begin_anew(&mut self) {
         self.place.last = None;

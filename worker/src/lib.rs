@@ -3,8 +3,9 @@
 //! It owns nothing: what it keeps on disk is a cache of the logs and of the snapshots. From the outside inwards:
 //! [`assignment`] decides which replicas to hold, by the plan of [`balance`] and the slots of [`slot`]; [`replica`] is the
 //! life of one of them: [`restoring`] finds where it begins, [`indexing`] turns its log into its index, [`serving`] answers
-//! the questions of the query services, [`snapshotting`] keeps its state in the object store; [`receipts`] tells producers
-//! what can be found, and [`announcing`] everyone how far all of this is.
+//! the questions of the query services, [`merging`] makes one segment of it when it is asked to, [`snapshotting`] keeps its
+//! state in the object store; [`receipts`] tells producers what can be found, and [`announcing`] everyone how far all of
+//! this is.
 
 mod announcing;
 mod assignment;
@@ -13,6 +14,7 @@ mod cache;
 mod holdings;
 mod indexing;
 mod memory;
+mod merging;
 mod receipts;
 mod replica;
 mod restoring;
@@ -21,6 +23,7 @@ mod serving;
 mod slot;
 mod snapshots;
 mod snapshotting;
+mod views;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,6 +44,7 @@ use crate::memory::Memory;
 use crate::receipts::Receipts;
 use crate::search_pool::SearchPool;
 use crate::snapshots::{ClaimError, Snapshots};
+use crate::views::Views;
 
 /// How long the start waits for the object store; beyond, the worker goes on without it and tries again.
 const STORE_WITHIN: Duration = Duration::from_secs(5);
@@ -61,6 +65,7 @@ struct Shared {
     memory: Memory,
     receipts: Receipts,
     pool: SearchPool,
+    views: Views,
     /// Notified when others should hear at once of what has changed.
     news: Notify,
     stop: Stop,
@@ -87,6 +92,7 @@ impl Worker {
             memory: Memory::new(worker.memory_bytes.get()),
             receipts: Receipts::new(ports.bulletin.clone()),
             pool: SearchPool::new(threads),
+            views: Views::new(worker.max_views.get() as usize),
             snapshots: Snapshots::new(store, config.store.clone()),
             stop_timeout: Duration::from_millis(config.stop_timeout_ms.get()),
             ports: ports.clone(),

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::{Mutex, mpsc};
-use warren_protocol::ports::{Address, Bulletin, Message};
+use warren_protocol::ports::{Address, Bulletin};
 use warren_protocol::receipt::{Report, Reports, Wanted};
 
 /// The most reports that one replica owes; beyond, the oldest are forgotten.
@@ -96,12 +96,10 @@ impl Receipts {
     }
 
     async fn tell(&self, address: &Address, reports: &Reports) {
-        let body = match serde_json::to_vec(reports) {
-            Ok(body) => body,
+        let word = match reports.encode() {
+            Ok(word) => word,
             Err(error) => return tracing::error!(%error, "reports cannot be written"),
         };
-        let content_type = Some("application/json".to_owned());
-        let word = Message { body: body.into(), content_type, ..Message::default() };
         if let Err(error) = self.bulletin.tell(address, word).await {
             tracing::debug!(%address, %error, "receipts are lost");
         }

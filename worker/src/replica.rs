@@ -21,6 +21,7 @@ use crate::Shared;
 use crate::holdings::Holding;
 use crate::indexing::{Committed, Indexer, IndexingError, Received};
 use crate::memory::Share;
+use crate::merging::{Next, Progress};
 use crate::receipts::Owed;
 use crate::restoring::{self, Opened};
 use crate::{serving, snapshotting};
@@ -229,13 +230,17 @@ impl Run<'_> {
         let mut expects_beginning = !left && from == FollowFrom::Start;
         let mut follower = ports.log.follow(&log, from).await?;
         let mut uncommitted = Uncommitted::default();
+        let merges = &self.replica.holding.merges;
+        let mut merging = Progress::default();
         loop {
             let due = self.commit_due(&uncommitted);
             tokio::select! {
                 biased;
                 () = self.replica.released.cancelled() => {
                     let (_, committed) = self.commit(indexer).await?;
-                    self.report(&committed, &mut target).await?;
+                    if self.caught_up.is_cancelled() {
+                        self.report(&committed, &mut target).await?;
+                    }
                     return Ok(());
                 }
                 () = tokio::time::sleep_until(due), if uncommitted.since.is_some() => {
@@ -243,6 +248,16 @@ impl Run<'_> {
                     uncommitted = Uncommitted::default();
                     self.report(&committed, &mut target).await?;
                 }
+                next = merging.next(merges) => match next {
+                    Next::Begin(ticket) => {
+                        (indexer, committed) = self.commit(indexer).await?;
+                        uncommitted = Uncommitted::default();
+                        self.report(&committed, &mut target).await?;
+                        indexer = merging.begin(indexer, ticket, merges).await?;
+                    }
+                    Next::Merged(ticket) => merging.done(&mut indexer, ticket, merges),
+                    Next::Again => {}
+                },
                 first = follower.next() => {
                     let (received, error) = gather(first, &mut follower, &mut uncommitted.more);
                     if expects_beginning && let Some(first) = received.first() {

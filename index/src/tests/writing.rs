@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use tempfile::TempDir;
 
-use super::{Random, checkpoint, definition, filled, matching, open};
+use super::{Searching, Random, checkpoint, definition, filled, matching, open};
 use crate::{IndexError, Options, PartitionIndex};
 
 fn contents(index: &PartitionIndex) -> BTreeMap<String, String> {

@@ -21,6 +21,7 @@ pub struct Found {
     /// How many of the accepted writes a search sees.
     pub searchable: u64,
     /// Where those stand, one position for each partition: a search with them as `at_least` sees them all.
+    #[schema(value_type = Vec<String>, example = json!(["17.2.1043"]))]
     pub positions: Vec<WrittenAt>,
     /// How many are kept, and not known to be seen by a search yet.
     pub pending_count: u64,

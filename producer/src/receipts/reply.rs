@@ -3,7 +3,7 @@
 use warren_protocol::ports::{Address, InvalidAddress, Message};
 use warren_protocol::problem::Code;
 use warren_protocol::receipt::Receipt;
-use warren_protocol::{IndexName, Problem};
+use warren_protocol::{DocumentId, Problem};
 
 use super::{Receipts, Seen, Ticket};
 
@@ -50,39 +50,40 @@ impl Reply {
         }
     }
 
-    /// Answers once these writes are seen by a search. Called when the message is settled: until then it may come again,
-    /// and would be answered twice.
-    pub(crate) fn promise(self, index: &IndexName, tickets: Vec<Ticket>) {
-        let (shared, index) = (self.receipts.shared.clone(), index.clone());
-        let promise = async move {
+    /// Answers for each document: at once for those that were refused, and stand in the dead letters; for the others once a
+    /// search sees them. Called when the message is settled: until then it may come again, and would be answered twice.
+    pub(crate) fn answer(self, tickets: Vec<Ticket>, refused: Vec<(Option<String>, Problem)>) {
+        let shared = self.receipts.shared.clone();
+        let answering = async move {
+            // Whoever listens also tells.
+            if !self.receipts.listens().await {
+                return self.receipts.warn("this process cannot listen for them");
+            }
+            for (id, problem) in refused {
+                let id = id.or_else(|| self.message_id.clone());
+                self.tell(&Receipt::rejected(self.index.clone(), id, problem));
+            }
             for mut ticket in tickets {
-                if let Some(Seen { position, failed }) = ticket.seen().await {
-                    for (operation, id) in ticket.ids.into_iter().enumerate() {
-                        let failed = failed.iter().find(|failed| failed.operation as usize == operation);
-                        self.tell(&match failed {
-                            None => Receipt::searchable(&index, id.into(), position),
-                            Some(failed) => {
-                                let problem = Problem::new(Code::InvalidField, failed.detail.clone());
-                                Receipt::rejected(index.to_string(), Some(id.into()), problem)
-                            }
-                        });
-                    }
+                if let Some(seen) = ticket.seen().await {
+                    self.tell_seen(ticket.ids, &seen);
                 }
             }
         };
         let closing = shared.closing.clone();
-        shared.promises.spawn(async move { closing.run_until_cancelled(promise).await });
+        shared.promises.spawn(async move { closing.run_until_cancelled(answering).await });
     }
 
-    /// Answers that a document of the message was refused, and stands in the dead letters. Without an id of the document,
-    /// that of the message is named.
-    pub(crate) async fn reject(self, id: Option<String>, problem: Problem) {
-        // It also starts the telling.
-        if !self.receipts.listens().await {
-            return self.receipts.warn("this process cannot listen for them");
+    fn tell_seen(&self, ids: Vec<DocumentId>, Seen { position, failed }: &Seen) {
+        for (operation, id) in ids.into_iter().enumerate() {
+            let failed = failed.iter().find(|failed| failed.operation as usize == operation);
+            self.tell(&match failed {
+                None => Receipt::searchable(self.index.clone(), id.into(), *position),
+                Some(failed) => {
+                    let problem = Problem::new(Code::InvalidField, failed.detail.clone());
+                    Receipt::rejected(self.index.clone(), Some(id.into()), problem)
+                }
+            });
         }
-        let id = id.or_else(|| self.message_id.clone());
-        self.tell(&Receipt::rejected(self.index.clone(), id, problem));
     }
 
     fn tell(&self, receipt: &Receipt) {

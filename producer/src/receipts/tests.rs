@@ -36,18 +36,13 @@ impl World {
     /// What a replica says that sees these batches.
     async fn report(&self, wanted: Wanted, failed: Vec<Failed>) {
         let reports = Reports { batches: vec![Report { batch: wanted.batch, position: Position(41), failed }] };
-        let word = Message { body: serde_json::to_vec(&reports).unwrap().into(), ..Message::default() };
-        self.broker.ports.bulletin.tell(&wanted.address(), word).await.unwrap();
+        self.broker.ports.bulletin.tell(&wanted.address(), reports.encode().unwrap()).await.unwrap();
     }
 }
 
 fn partition() -> PartitionId {
-    let index = IndexRef { name: index(), generation: Generation(7) };
+    let index = IndexRef { name: IndexName::new("notes").unwrap(), generation: Generation(7) };
     PartitionId { index, partition: 3 }
-}
-
-fn index() -> IndexName {
-    IndexName::new("notes").unwrap()
 }
 
 async fn soon<T>(future: impl Future<Output = T>) -> T {
@@ -168,14 +163,14 @@ async fn a_client_gets_one_receipt_for_each_document() {
     let reply = || Reply::wanted(&world.receipts, &message("client"), false).unwrap();
     let (wish, ticket) = world.wish(&["a", "b"]).await;
     let wanted = world.receipts.register(vec![(0, wish.unwrap())]).unwrap();
-    reply().promise(&index(), vec![ticket]);
+    reply().answer(vec![ticket], Vec::new());
     world.report(wanted, vec![failed(1)]).await;
-    assert_eq!(heard(&mut words).await, Receipt::searchable(&index(), "a".to_owned(), "7.3.41".parse().unwrap()));
+    assert_eq!(heard(&mut words).await, Receipt::searchable("notes".to_owned(), "a".to_owned(), "7.3.41".parse().unwrap()));
     let second = heard(&mut words).await;
     assert_eq!((second.id.as_deref(), second.status, second.position), (Some("b"), Status::Rejected, None));
 
     let problem = Problem::new(Code::InvalidField, "size must be an integer");
-    reply().reject(None, problem.clone()).await;
+    reply().answer(Vec::new(), vec![(None, problem.clone())]);
     assert_eq!(heard(&mut words).await, Receipt::rejected("notes".to_owned(), Some("m".to_owned()), problem));
     world.receipts.close().await;
 }

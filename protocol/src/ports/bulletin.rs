@@ -71,7 +71,7 @@ impl fmt::Display for Address {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidAddress {
     /// Nothing, or more than AMQP takes.
-    #[error("a reply address has 1 to {} bytes, not {0}", Address::MAX_BYTES)]
+    #[error("a reply address has 1 to 255 bytes, not {0}")]
     Length(usize),
     /// One of Warren's own queues.
     #[error("{0:?} is one of Warren's own queues: take a queue of another name, or direct reply-to")]

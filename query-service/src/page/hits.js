@@ -64,7 +64,7 @@ function card(hit) {
     element("h2", {}, ...(link ? [element("a", { href: link, rel: "noopener noreferrer" }, ...heading)] : heading)),
     element("div", { className: "meta" },
       title.text === hit.id ? "" : element("span", { textContent: hit.id }),
-      state.query ? element("span", { textContent: `score ${hit.score}`, title: "How well the document fits the words" }) : ""),
+      state.query && typeof hit.score === "number" ? element("span", { textContent: `score ${hit.score}`, title: "How well the document fits the words" }) : ""),
     ...passagesOf(hit, title),
     facts.length ? element("ul", { className: "facts" }, ...facts) : "",
     details);
