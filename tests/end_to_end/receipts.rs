@@ -11,7 +11,9 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use warren_broker::{Broker, Settings};
-use warren_protocol::ports::{Address, Message, QueueName};
+use warren_protocol::batch::Kind;
+use warren_protocol::ports::{Address, FollowFrom, LogName, Message, QueueName};
+use warren_protocol::{Batch, Generation, IndexName, IndexRef, PartitionId};
 use warren_tests::{Api, Program, eventually, http, within};
 
 use crate::deployment::{PATIENCE, hits, ids};
@@ -231,12 +233,7 @@ async fn what_cannot_be_found_in_time_is_pending_and_a_producer_that_dies_loses_
     let request = producer.request(Method::PUT, "/indexes/notes/documents/4?wait=searchable&timeout_ms=60000");
     let mut waiting = JoinSet::new();
     waiting.spawn(http::answer(request.json(&json!({"size": 4}))));
-    eventually("the write is in the log", PATIENCE, async || {
-        let (_, status) = query.get("/status").await?;
-        ensure!(status.to_string().contains("\"operations\":3") || written(&status) >= 3, "{status}");
-        Ok(())
-    })
-    .await?;
+    written(deployment.url(), &query, 3).await?;
     producer.program.kill9()?;
     ensure!(within("the request ends", waiting.join_next()).await?.context("it was started")??.is_err(), "nobody could answer");
     let _worker = deployment.start("worker", &[])?;
@@ -251,16 +248,30 @@ async fn what_cannot_be_found_in_time_is_pending_and_a_producer_that_dies_loses_
     at_least(&query, position).await
 }
 
-/// The operations that producers say are in the logs.
-fn written(status: &Value) -> u64 {
-    match status {
-        Value::Object(fields) => fields
-            .iter()
-            .map(|(name, value)| if name == "end_operations" { value.as_u64().unwrap_or(0) } else { written(value) })
-            .sum(),
-        Value::Array(values) => values.iter().map(written).sum(),
-        _ => 0,
+/// Waits until so many writes are in the logs of `notes`.
+async fn written(url: &str, query: &Api, writes: u32) -> Result<()> {
+    let (_, status) = query.get("/status").await?;
+    let index = status["indexes"].as_array().and_then(|indexes| indexes.iter().find(|index| index["name"] == "notes"));
+    let generation = index.and_then(|index| index["generation"].as_u64()).with_context(|| status.to_string())?;
+    let index = IndexRef { name: IndexName::new("notes")?, generation: Generation(generation) };
+    let settings = Settings { url: Some(url.to_owned()), ..Settings::default() };
+    let broker = warren_broker::connect(&settings, "reader", std::path::Path::new(".")).await?;
+    let mut logs = Vec::new();
+    for partition in 0..2 {
+        let log = LogName::Partition(PartitionId { index: index.clone(), partition });
+        logs.push(broker.ports.log.follow(&log, FollowFrom::Start).await?);
     }
+    let mut entries = futures_util::stream::select_all(logs);
+    let mut found = 0;
+    while found < writes {
+        let entry = timeout(PATIENCE, entries.next()).await.context("the writes are in the logs")?.context("a log")??;
+        if let Kind::Write { operations, .. } = Batch::decode(&entry.message)?.header.kind {
+            found += operations;
+        }
+    }
+    drop(entries);
+    broker.close().await;
+    Ok(())
 }
 
 /// What a search answers that cannot see what it must.
@@ -308,7 +319,6 @@ async fn the_command_line_waits_until_all_is_found_and_says_if_it_is_not() -> Re
             "{said}"
         );
     }
-    let mut deployment = deployment;
     let _worker = deployment.start("worker", &[])?;
     query.found("notes", 300).await?;
     let (server, broker) = (["--server", &producer.url()], ["--broker", deployment.url()]);
