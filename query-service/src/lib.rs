@@ -2,16 +2,20 @@
 //!
 //! [`routes`] is the edge. Behind it, [`search`] takes a search from its arrival to its answer: [`statistics`] says what
 //! scores depend on, [`fan_out`] asks all partitions, [`ask`] gets the answer of one at its [`pace`], [`merge`] puts the answers
-//! together, and a [`cursor`] leads to the next page.
+//! together, and a [`cursor`] leads to the next page; [`aggregating`] does all of this for aggregations. [`suggesting`] answers
+//! who is typing, and [`merging`] who has stopped writing.
 
+mod aggregating;
 mod ask;
 mod cursor;
 mod fan_out;
 mod merge;
+mod merging;
 mod pace;
 mod routes;
 mod search;
 mod statistics;
+mod suggesting;
 #[cfg(test)]
 mod tests;
 
@@ -20,7 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use utoipa_axum::router::OpenApiRouter;
 use warren_protocol::catalog::Entry;
 use warren_protocol::ports::Ports;
@@ -49,6 +53,7 @@ struct Shared {
     statistics: StatisticsCache,
     searches: Semaphore,
     max_searches: u32,
+    max_buckets: u32,
 }
 
 impl QueryService {
@@ -58,8 +63,17 @@ impl QueryService {
         let searches = Semaphore::new(max_searches as usize);
         let fan_out = FanOut::new(ports.rpc.clone(), roster.clone());
         let statistics = StatisticsCache::new(Duration::from_millis(config.query.statistics_cache_ms));
-        let ports = ports.clone();
-        Self { shared: Arc::new(Shared { ports, catalog, roster, fan_out, statistics, searches, max_searches }) }
+        let (ports, max_buckets) = (ports.clone(), config.query.max_buckets.get());
+        let shared = Shared { ports, catalog, roster, fan_out, statistics, searches, max_searches, max_buckets };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// The right to search, for one of as many as there may be at a time.
+    fn admit(&self) -> Result<SemaphorePermit<'_>, Problem> {
+        self.shared.searches.try_acquire().map_err(|_| {
+            let detail = format!("{} searches are under way already (query.max_concurrent): try again", self.shared.max_searches);
+            Problem::new(Code::TooManyRequests, detail)
+        })
     }
 
     /// The index of that name, or the problem that says why there is none.

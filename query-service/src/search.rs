@@ -15,7 +15,7 @@ use warren_protocol::search::{
 };
 use warren_protocol::{DocumentId, Problem, Query, partition_of};
 
-use crate::QueryService;
+use crate::{QueryService, aggregating};
 use crate::cursor::Cursor;
 use crate::fan_out::Gathered;
 use crate::merge::{MergedHit, merge, total};
@@ -28,14 +28,12 @@ const MAX_REASONS: usize = 3;
 impl QueryService {
     /// Answers a search that arrived at `arrival`.
     pub(crate) async fn search(&self, index: &str, request: SearchRequest, arrival: Instant) -> Result<SearchResponse, Problem> {
-        let Ok(_slot) = self.shared.searches.try_acquire() else {
-            let detail = format!("{} searches are under way already (query.max_concurrent): try again", self.shared.max_searches);
-            return Err(Problem::new(Code::TooManyRequests, detail));
-        };
+        let _slot = self.admit()?;
         request.validate()?;
         refuse_what_is_not_here(&request)?;
         let index = self.index(index)?;
         let cursor = request.after.as_ref().map(|after| Cursor::read(after, &index.index, &request)).transpose()?;
+        let aggregations = aggregating::plan(&request, &index, self.shared.max_buckets)?;
         let timeout = Duration::from_millis(u64::from(request.timeout_ms));
         let deadline = arrival + timeout;
         let query = request.query.parse("query", request.lenient)?;
@@ -53,7 +51,7 @@ impl QueryService {
             after,
             ranking: ranking.clone(),
             document: parts.clone(),
-            aggregations: None,
+            aggregations: aggregating::question(aggregations.as_ref())?,
         };
         // If documents are to be fetched after the fan-out, the last fifth of the time is theirs.
         let patience = arrival + timeout * 4 / 5;
@@ -62,6 +60,10 @@ impl QueryService {
             return Err(no_partition(&index, &failed));
         }
         let total = total(&answers, !failed.is_empty());
+        // In the order of the partitions: sums of fractions depend on the order of their parts.
+        answers.sort_unstable_by_key(|answer| answer.partition);
+        let found = answers.iter().filter_map(|answer| answer.found.aggregations.as_deref());
+        let aggregations = aggregations.map(|aggregations| aggregating::answer(&aggregations, found)).transpose()?;
         let statistics = match ranking {
             Ranking::Global(statistics) => Some(statistics),
             _ => answers.iter_mut().find_map(|answer| answer.found.statistics.take()),
@@ -83,7 +85,7 @@ impl QueryService {
             total,
             partitions: PartitionsReport { total: partitions, answered, failed },
             hits,
-            aggregations: None,
+            aggregations,
             after,
         })
     }
@@ -180,8 +182,6 @@ impl QueryService {
 fn refuse_what_is_not_here(request: &SearchRequest) -> Result<(), Problem> {
     let field = match request {
         SearchRequest { at_least, .. } if !at_least.is_empty() => "at_least",
-        SearchRequest { aggregations, .. } if !aggregations.is_empty() => "aggregations",
-        SearchRequest { facets, .. } if !facets.is_empty() => "facets",
         _ => return Ok(()),
     };
     Err(Problem::new(Code::InvalidRequest, format!("{field} is not served by this version")).with_field(field))
