@@ -48,7 +48,8 @@ impl QueryService {
         }
         if !failed.is_empty() {
             failed.truncate(MAX_LISTED);
-            let detail = format!("not every replica of index \"{}\" can be merged ({}): try again", index.index.name, failed.join("; "));
+            let detail =
+                format!("not every replica of index \"{}\" can be merged ({}): try again", index.index.name, failed.join("; "));
             return Err(Problem::new(Code::NoPartition, detail));
         }
         Ok(MergeResponse {

@@ -10,15 +10,13 @@ use warren_protocol::catalog::Entry;
 use warren_protocol::ports::WorkerId;
 use warren_protocol::problem::Code;
 use warren_protocol::rpc::{DocumentParts, Fetch, Found, Ranking, Search, Statistics, by_score};
-use warren_protocol::search::{
-    Hit, PartitionFailure, PartitionsReport, Scoring, SearchRequest, SearchResponse, SortBy, SortKey,
-};
+use warren_protocol::search::{Hit, PartitionFailure, PartitionsReport, Scoring, SearchRequest, SearchResponse, SortBy, SortKey};
 use warren_protocol::{DocumentId, Problem, Query, partition_of};
 
-use crate::{QueryService, aggregating};
 use crate::cursor::Cursor;
 use crate::fan_out::Gathered;
 use crate::merge::{MergedHit, merge, total};
+use crate::{QueryService, aggregating};
 
 /// How long a document by its id may take.
 const DOCUMENT_LIMIT: Duration = Duration::from_secs(2);

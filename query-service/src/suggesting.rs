@@ -2,13 +2,13 @@
 
 use std::time::{Duration, Instant};
 
+use warren_protocol::Problem;
 use warren_protocol::problem::Code;
 use warren_protocol::rpc::{Answer, Question};
 use warren_protocol::search::PartitionsReport;
 use warren_protocol::suggest::{
     MAX_LIMIT, MAX_TEXT_BYTES, SuggestResponse, Suggestions, Typed, Word, completions, correction, words,
 };
-use warren_protocol::Problem;
 
 use crate::QueryService;
 use crate::ask::Answered;
