@@ -174,7 +174,8 @@ impl FanOut {
         }
     }
 
-    async fn call(
+    /// Asks this one, and nobody else.
+    pub(crate) async fn call(
         &self,
         target: &RpcTarget,
         partition: &PartitionId,

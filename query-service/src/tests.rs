@@ -463,6 +463,8 @@ async fn the_description_names_the_routes_of_the_contract() {
         ("/indexes", vec!["get"]),
         ("/indexes/{index}", vec!["get", "put", "delete"]),
         ("/indexes/{index}/search", vec!["get", "post"]),
+        ("/indexes/{index}/suggest", vec!["get"]),
+        ("/indexes/{index}/merge", vec!["post"]),
         ("/indexes/{index}/documents/{id}", vec!["get"]),
         ("/status", vec!["get"]),
         ("/dead-letters", vec!["get", "delete"]),

@@ -119,13 +119,11 @@ async fn a_batch_in_one_message_is_taken_document_by_document() -> Result<()> {
     query.create("batched", &definition()).await?;
     // An array with such parts is no JSON at all.
     let spoils_an_array = |badness: Badness| matches!(badness, Badness::NotJson | Badness::NotUtf8);
-    let samples: Vec<Sample> = documents(400)
-        .into_iter()
-        .filter(|sample| sample.badness != Some(Badness::TooLarge))
-        .collect();
+    let samples: Vec<Sample> = documents(400).into_iter().filter(|sample| sample.badness != Some(Badness::TooLarge)).collect();
     let (lines, array): (Vec<_>, Vec<_>) =
         samples.iter().partition(|sample| sample.badness.is_some_and(spoils_an_array) || sample.id.ends_with(['1', '3', '0']));
-    let bodies = |samples: &[&Sample], between: &[u8]| samples.iter().map(|sample| &*sample.body).collect::<Vec<_>>().join(between);
+    let bodies =
+        |samples: &[&Sample], between: &[u8]| samples.iter().map(|sample| &*sample.body).collect::<Vec<_>>().join(between);
     let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
     gzip.write_all(&bodies(&lines, b"\n"))?;
     let text = |text: &str| Some(text.to_owned());

@@ -79,7 +79,10 @@ async fn one_types_and_chooses_and_links_what_was_found() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let server = up(folder.path(), &[], &[]).await?;
     let mut documents: Vec<_> = (10..40)
-        .map(|number| json!({"id": format!("n-{number}"), "title": format!("Number {number}"), "kind": "number"}))
+        .map(|number| {
+            let kind = if number % 3 == 0 { "third" } else { "other" };
+            json!({"id": format!("n-{number}"), "title": format!("Number {number}"), "kind": kind})
+        })
         .collect();
     documents.push(json!({"id": "a", "title": "A web server", "body": "It serves pages of the web."}));
     server.publish("notes", &documents).await?;
@@ -117,6 +120,17 @@ async fn one_types_and_chooses_and_links_what_was_found() -> Result<()> {
     browser.open(address.as_str().context("an address")?).await?;
     browser.until("document.querySelector('#page').textContent === 'Page 2 of 4'").await?;
     assert_eq!(shown(&browser).await?, second);
+
+    // A value that tells documents apart narrows the search, and the address knows it.
+    let value = "[...document.querySelectorAll('#facets .value')].find((value) => value.textContent.startsWith('third'))";
+    browser.open(&format!("{}/?index=notes", server.url())).await?;
+    browser.until(&format!("{value} && {value}.textContent === 'third10'")).await?;
+    browser.run(&format!("{value}.click();")).await?;
+    browser.until("document.querySelector('#status').textContent.startsWith('10 hits')").await?;
+    browser.run("location.reload();").await?;
+    browser.until(&format!("document.querySelectorAll('.hit').length === 10 && {value}.ariaPressed === 'true'")).await?;
+    browser.run(&format!("{value}.click();")).await?;
+    browser.until("document.querySelector('#status').textContent.startsWith('31 documents')").await?;
 
     // The search to copy finds the same.
     browser.open(&format!("{}/?index=notes&q=it%27s+%22web+server%22", server.url())).await?;

@@ -33,8 +33,11 @@ fn order(number: usize) -> Value {
 
 /// Publishes bodies to an exchange of the service bus; the keys differ, as those of a service bus do.
 async fn publish(url: &str, exchange: &str, key: &str, bodies: &[Value]) -> Result<()> {
-    let lines: String =
-        bodies.iter().enumerate().map(|(at, body)| format!("{exchange}\t{}\t{body}\n", key.replace('*', &at.to_string()))).collect();
+    let lines: String = bodies
+        .iter()
+        .enumerate()
+        .map(|(at, body)| format!("{exchange}\t{}\t{body}\n", key.replace('*', &at.to_string())))
+        .collect();
     let file = tempfile::NamedTempFile::new()?;
     std::fs::write(file.path(), lines)?;
     service_bus(url, &["publish", &file.path().display().to_string()]).await?;
@@ -109,7 +112,8 @@ async fn the_messages_of_a_service_bus_are_indexed_and_its_other_consumer_notice
     .await?;
     let options = ["--exchange", "shop.events", "--binding-key", "shop.#", "--index", "orders", "--document", "/message"];
     warren(&query, &[&["source", "create", "orders", "--id", "/message/reference"], &options[..]].concat()).await?;
-    let said = warren(&query, &["dead-letters", "replay", "--source", "warren.source.orders", "--reason", "missing_pointer"]).await?;
+    let said =
+        warren(&query, &["dead-letters", "replay", "--source", "warren.source.orders", "--reason", "missing_pointer"]).await?;
     ensure!(said.contains("replayed 2 dead letters, skipped 0"), "{said}");
     query.found("orders", ORDERS - CANCELLED + 1).await?;
     assert_eq!(query.get("/indexes/orders/documents/A-1").await?.1, json!({"reference": "A-1"}));
