@@ -47,7 +47,7 @@ async fn what_is_wrong_is_told_as_a_problem() {
     for (index, body, code, word) in [
         ("a", r#"{"qury":"x"}"#, "invalid_request", "qury"),
         ("a", "words", "invalid_request", "expected value"),
-        ("a", "[1]", "invalid_request", "expected"),
+        ("a", "7", "invalid_request", "expected"),
         ("a", r#"{"limit":1001}"#, "invalid_request", "1000"),
         ("a", large.as_str(), "too_large", "2097152"),
         ("b", "{}", "unknown_index", "PUT /indexes/b"),
