@@ -94,6 +94,9 @@ pub(crate) async fn run(args: &FreshnessArgs) -> Result<()> {
     let measured = Arc::new(Mutex::new(Measured::default()));
     let elapsed = publish(args, &producer, &entry, trial.stack.query()?, &measured).await?;
     let published = u64::from(args.rate) * u64::from(args.seconds);
+    producer.close().await;
+    stop.request();
+    broker.close().await;
     let measured = measured.lock().unwrap_or_else(PoisonError::into_inner);
     println!(
         "{published} documents in {:.1} s, {} partitions, {} worker(s)",
@@ -105,9 +108,6 @@ pub(crate) async fn run(args: &FreshnessArgs) -> Result<()> {
     figures::latencies(&format!("publish → found by a search over HTTP (1 of {})", args.sample), &measured.searches);
     histogram(&measured);
     ensure!(measured.lost == 0, "{} documents have no receipt", measured.lost);
-    producer.close().await;
-    stop.request();
-    broker.close().await;
     trial.succeed()
 }
 
