@@ -8,6 +8,7 @@ mod crashes;
 mod elastic;
 mod foreign;
 mod page;
+mod ranking;
 mod recovery;
 mod refusals;
 mod rolling;

@@ -53,7 +53,7 @@ impl Bm25StatisticsProvider for Basis<'_> {
         match self.global.as_ref().and_then(|global| global.statistics.words.get(&field.field_id())) {
             // An average of 0 words would make scores infinite.
             Some(words) => Ok((*words).max(1)),
-            None => self.index.words(self.searcher, field),
+            None => self.index.word_counts().of(self.searcher, field),
         }
     }
 
