@@ -13,6 +13,7 @@
 mod chaos;
 mod figures;
 mod freeze;
+mod freshness;
 mod kill_replica;
 mod paging;
 mod pipeline;
@@ -73,6 +74,8 @@ enum What {
     Scale(scale::ScaleArgs),
     /// Freeze a worker: others take over, and it steps back when it goes on
     Freeze(freeze::FreezeArgs),
+    /// Publish at a steady rate: how long until each document is found
+    Freshness(freshness::FreshnessArgs),
     /// Stop and start every process, one by one: no search may fail, no write be lost
     Rolling(rolling::RollingArgs),
     /// How good the hits are, on a collection with judged queries
@@ -108,6 +111,7 @@ fn main() -> Result<()> {
         What::Recover(args) => until_interrupted(recover::run(&args)),
         What::Scale(args) => until_interrupted(scale::run(&args)),
         What::Freeze(args) => until_interrupted(freeze::run(&args)),
+        What::Freshness(args) => until_interrupted(freshness::run(&args)),
         What::Rolling(args) => until_interrupted(rolling::run(&args)),
         What::Relevance(args) => until_interrupted(relevance::run(&args)),
         What::Paging(args) => until_interrupted(paging::run(&args)),

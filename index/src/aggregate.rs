@@ -55,12 +55,7 @@ pub(crate) fn aggregate(
     }
 }
 
-fn collect(
-    searcher: &Searcher,
-    query: &dyn Query,
-    request: &Aggregations,
-    memory_bytes: u64,
-) -> Result<Vec<Partial>, Failed> {
+fn collect(searcher: &Searcher, query: &dyn Query, request: &Aggregations, memory_bytes: u64) -> Result<Vec<Partial>, Failed> {
     let broken = |error: TantivyError| match error {
         TantivyError::AggregationError(AggregationError::MemoryExceeded { .. }) => {
             Failed::Refused(Refusal::Memory { limit: memory_bytes })

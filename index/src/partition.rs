@@ -25,11 +25,13 @@ fn has_files(directory: &Path) -> bool {
 pub struct Options {
     /// The bytes of memory that one writer may hold between two commits; below 20 MB it takes 20 MB.
     pub writer_memory_bytes: usize,
+    /// The bytes that the aggregations of one search may take while a segment is collected.
+    pub aggregation_bytes: u64,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { writer_memory_bytes: 32_000_000 }
+        Self { writer_memory_bytes: 32_000_000, aggregation_bytes: 32 << 20 }
     }
 }
 
@@ -128,6 +130,10 @@ impl PartitionIndex {
     /// How many documents searches see.
     pub fn documents(&self) -> u64 {
         self.searcher().num_docs()
+    }
+
+    pub(crate) fn aggregation_bytes(&self) -> u64 {
+        self.shared.options.aggregation_bytes
     }
 
     /// The documents that are deleted and take room until a merge.

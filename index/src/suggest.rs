@@ -218,11 +218,7 @@ fn similar_terms(searcher: &Searcher, field: Field, word: &str) -> Result<BTreeM
     Ok(found)
 }
 
-fn gather(
-    mut next: impl FnMut() -> Option<(Vec<u8>, u32)>,
-    fits: impl Fn(&[u8]) -> bool,
-    found: &mut BTreeMap<String, u64>,
-) {
+fn gather(mut next: impl FnMut() -> Option<(Vec<u8>, u32)>, fits: impl Fn(&[u8]) -> bool, found: &mut BTreeMap<String, u64>) {
     for _ in 0..MAX_TERMS {
         let Some((term, documents)) = next().filter(|(term, _)| fits(term)) else { return };
         if let Ok(term) = String::from_utf8(term) {

@@ -31,7 +31,7 @@ fn definition(json: &str) -> IndexDefinition {
 }
 
 fn open(directory: &Path, definition: &IndexDefinition) -> (PartitionIndex, Option<Checkpoint>) {
-    PartitionIndex::open(directory, definition, &Options { writer_memory_bytes: 20_000_000 }).unwrap()
+    PartitionIndex::open(directory, definition, &Options { writer_memory_bytes: 20_000_000, ..Options::default() }).unwrap()
 }
 
 fn checkpoint(position: u64) -> Checkpoint {

@@ -135,11 +135,8 @@ pub fn distance(word: &str) -> u8 {
 pub fn completions(text: &str, last: &Word, found: BTreeMap<String, u64>, limit: usize) -> Vec<Completion> {
     let mut found: Vec<_> = found.into_iter().collect();
     found.sort_by_key(|(_, documents)| std::cmp::Reverse(*documents));
-    let completion = |(word, documents): (String, u64)| Completion {
-        text: format!("{}{word}", &text[..last.at.start]),
-        word,
-        documents,
-    };
+    let completion =
+        |(word, documents): (String, u64)| Completion { text: format!("{}{word}", &text[..last.at.start]), word, documents };
     found.into_iter().take(limit).map(completion).collect()
 }
 
@@ -147,14 +144,17 @@ pub fn completions(text: &str, last: &Word, found: BTreeMap<String, u64>, limit:
 pub fn correction(text: &str, words: &[Word], found: &[(u64, BTreeMap<String, u64>)]) -> Option<Correction> {
     let (mut corrected, mut replaced, mut end) = (String::new(), Vec::new(), 0);
     for (word, (known, similar)) in words.iter().zip(found) {
-        let best = similar.iter().min_by_key(|(candidate, documents)| {
-            (edits(&word.text, candidate), std::cmp::Reverse(**documents))
-        });
+        let best =
+            similar.iter().min_by_key(|(candidate, documents)| (edits(&word.text, candidate), std::cmp::Reverse(**documents)));
         let Some((suggestion, documents)) = best.filter(|_| *known == 0) else { continue };
         corrected.push_str(&text[end..word.at.start]);
         corrected.push_str(suggestion);
         end = word.at.end;
-        replaced.push(CorrectedWord { word: text[word.at.clone()].to_owned(), suggestion: suggestion.clone(), documents: *documents });
+        replaced.push(CorrectedWord {
+            word: text[word.at.clone()].to_owned(),
+            suggestion: suggestion.clone(),
+            documents: *documents,
+        });
     }
     corrected.push_str(&text[end..]);
     (!replaced.is_empty()).then_some(Correction { text: corrected, words: replaced })
@@ -181,6 +181,10 @@ fn edits(left: &str, right: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::index_name::{Generation, IndexName, IndexRef};
+    use crate::merging::MergeState;
+    use crate::ports::WorkerId;
+    use crate::rpc::{self, Answer, Message, Question};
 
     fn counts(words: &[(&str, u64)]) -> BTreeMap<String, u64> {
         words.iter().map(|(word, documents)| ((*word).to_owned(), *documents)).collect()
@@ -216,7 +220,9 @@ mod tests {
 
     #[test]
     fn edits_count_swapped_neighbours_once() {
-        for (left, right, distance) in [("abc", "acb", 1), ("abc", "abc", 0), ("", "ab", 2), ("kitten", "sitting", 3), ("é", "e", 1)] {
+        for (left, right, distance) in
+            [("abc", "acb", 1), ("abc", "abc", 0), ("", "ab", 2), ("kitten", "sitting", 3), ("é", "e", 1)]
+        {
             assert_eq!(edits(left, right), distance, "{left} {right}");
         }
     }
@@ -228,5 +234,23 @@ mod tests {
         all.merge(one.clone());
         all.merge(one);
         assert_eq!(all, Suggestions { completions: counts(&[("a", 2)]), words: vec![(0, counts(&[("x", 4)]))] });
+    }
+
+    #[test]
+    fn golden_files_pin_suggestions_and_merges() {
+        let index = IndexRef { name: IndexName::new("packages").unwrap(), generation: Generation(3) };
+        let item = |question| rpc::Item { index: index.clone(), partition: 2, at_least: None, question };
+        let typed = Typed { words: vec!["web".to_owned(), "serv".to_owned()], open: true };
+        let questions = [Question::Suggest(typed), Question::Merge { ticket: None }, Question::Merge { ticket: Some(300) }];
+        let request = rpc::Request { remaining_ms: 1000, items: questions.map(item).into() };
+        rpc::golden::check("suggest-and-merge-request-v2.bin", &request.encode().unwrap());
+        assert_eq!(rpc::Request::decode(&rpc::golden::read("suggest-and-merge-request-v2.bin")).unwrap(), request);
+
+        let found = Suggestions { completions: counts(&[("server", 5)]), words: vec![(0, counts(&[("serve", 2)]))] };
+        let state = MergeState { ticket: 300, done: false, segments: 3, documents: 9, deleted: 1 };
+        let answers = vec![Ok(Answer::Suggestions(found)), Ok(Answer::Merge(state))];
+        let reply = rpc::Reply { worker: WorkerId("w1".to_owned()), answers };
+        rpc::golden::check("suggest-and-merge-reply-v2.bin", &reply.encode().unwrap());
+        assert_eq!(rpc::Reply::decode(&rpc::golden::read("suggest-and-merge-reply-v2.bin")).unwrap(), reply);
     }
 }

@@ -1,5 +1,7 @@
 //! The query service on the embedded broker, with partitions that answer what a test wants.
 
+mod clients;
+
 use std::collections::BTreeMap;
 use std::num::{NonZeroU16, NonZeroU32};
 use std::time::{Duration, Instant};
@@ -14,7 +16,7 @@ use tokio::task::JoinSet;
 use tower::ServiceExt;
 use warren_broker::{Broker, Settings};
 use warren_protocol::announcement::{Announcement, INTERVAL_MS, PartitionReport, ReplicaState, WorkerAnnouncement};
-use warren_protocol::ports::{Message as QueueMessage, QueueName, RpcTarget, WorkerId};
+use warren_protocol::ports::{Message as QueueMessage, Position, QueueName, RpcTarget, WorkerId};
 use warren_protocol::rpc::{self, Answer, Failure, Found, Hits, Message, PartialHit, Question, Reply, Search, Statistics};
 use warren_protocol::search::SortKey;
 use warren_protocol::{IndexRef, PartitionId, Query};
@@ -22,19 +24,20 @@ use warren_protocol::{IndexRef, PartitionId, Query};
 use super::*;
 
 /// What a partition does with a question; `None`: it keeps silent.
-type Behaviour = fn(u32, Question) -> Option<Result<Answer, Failure>>;
+pub(crate) type Behaviour = fn(u32, Question) -> Option<Result<Answer, Failure>>;
 
-struct World {
-    broker: Broker,
-    catalog: CatalogHandle,
+pub(crate) struct World {
+    pub broker: Broker,
+    pub catalog: CatalogHandle,
     roster: Roster,
+    service: QueryService,
     router: Router,
     partitions: JoinSet<()>,
     _folder: tempfile::TempDir,
 }
 
 impl World {
-    async fn new(change: impl FnOnce(&mut Config)) -> Self {
+    pub async fn new(change: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config::default();
         change(&mut config);
         let folder = tempfile::tempdir().unwrap();
@@ -43,12 +46,13 @@ impl World {
         let catalog = CatalogHandle::start(&broker.ports).await.unwrap();
         catalog.ready(Instant::now() + Duration::from_secs(20)).await.unwrap();
         let roster = Roster::start(&broker.ports, &stop).await.unwrap();
-        let router = router(QueryService::new(&config, &broker.ports, catalog.clone(), roster.clone()));
-        Self { broker, catalog, roster, router, partitions: JoinSet::new(), _folder: folder }
+        let service = QueryService::new(&config, &broker.ports, catalog.clone(), roster.clone());
+        let router = router(service.clone());
+        Self { broker, catalog, roster, service, router, partitions: JoinSet::new(), _folder: folder }
     }
 
     /// An index of three partitions that behave so.
-    async fn with_index(change: impl FnOnce(&mut Config), behaviour: Behaviour) -> Self {
+    pub async fn with_index(change: impl FnOnce(&mut Config), behaviour: Behaviour) -> Self {
         let mut world = Self::new(change).await;
         let definition = warren_protocol::IndexDefinition { partitions: NonZeroU32::new(3).unwrap(), ..Default::default() };
         let entry = world.catalog.create(&IndexName::new("a").unwrap(), definition, false).await.unwrap().into_entry();
@@ -110,7 +114,7 @@ impl World {
         }
     }
 
-    async fn ask(&self, method: &str, path: &str, body: impl Into<Body>) -> (u16, Value) {
+    pub async fn ask(&self, method: &str, path: &str, body: impl Into<Body>) -> (u16, Value) {
         let request = Request::builder().method(method).uri(path).body(body.into()).unwrap();
         let response = self.router.clone().oneshot(request).await.unwrap();
         let status = response.status().as_u16();
@@ -118,7 +122,7 @@ impl World {
         (status, serde_json::from_slice(&body).unwrap_or_default())
     }
 
-    async fn get(&self, path: &str) -> (u16, Value) {
+    pub async fn get(&self, path: &str) -> (u16, Value) {
         self.ask("GET", path, Body::empty()).await
     }
 }
@@ -426,7 +430,7 @@ async fn indexes_come_and_go() {
 #[tokio::test]
 async fn dead_letters_are_shown_and_purged() {
     let world = World::new(|_| {}).await;
-    assert_eq!(world.get("/dead-letters").await, (200, json!({"count": 0, "letters": []})));
+    assert_eq!(world.get("/dead-letters").await, (200, json!({"count": 0, "letters": [], "more": false})));
     for number in 0..3 {
         let headers = [("warren-reason", "invalid_json"), ("warren-detail", "no object"), ("warren-source", "intake")];
         let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
@@ -445,7 +449,7 @@ async fn dead_letters_are_shown_and_purged() {
         (&letter["routing_key"], &letter["body_bytes"], &letter["body"]),
         (&json!("packages"), &json!(2000), &json!("a".repeat(1024)))
     );
-    assert_eq!(world.ask("DELETE", "/dead-letters", "").await, (200, json!({"purged": 3})));
+    assert_eq!(world.ask("DELETE", "/dead-letters", "").await, (200, json!({"purged": 3, "complete": true})));
     assert_eq!(world.get("/dead-letters").await.1["count"], 0);
 }
 
@@ -459,9 +463,13 @@ async fn the_description_names_the_routes_of_the_contract() {
         ("/indexes", vec!["get"]),
         ("/indexes/{index}", vec!["get", "put", "delete"]),
         ("/indexes/{index}/search", vec!["get", "post"]),
+        ("/indexes/{index}/suggest", vec!["get"]),
+        ("/indexes/{index}/merge", vec!["post"]),
         ("/indexes/{index}/documents/{id}", vec!["get"]),
         ("/status", vec!["get"]),
         ("/dead-letters", vec!["get", "delete"]),
+        ("/dead-letters/replay", vec!["post"]),
+        ("/sources/{source}", vec!["get", "put", "delete"]),
         ("/healthz", vec!["get"]),
         ("/readyz", vec!["get"]),
         ("/openapi.json", vec!["get"]),
@@ -472,8 +480,28 @@ async fn the_description_names_the_routes_of_the_contract() {
     }
     let parameters = document["paths"]["/indexes/{index}/search"]["get"]["parameters"].as_array().unwrap();
     let names: Vec<_> = parameters.iter().map(|parameter| parameter["name"].as_str().unwrap()).collect();
-    let known = ["index", "q", "limit", "offset", "timeout_ms", "highlight", "total", "sort", "filter", "fields", "facets", "after"];
+    let known =
+        ["index", "q", "limit", "offset", "timeout_ms", "highlight", "total", "sort", "filter", "fields", "facets", "after"];
     assert_eq!(names, [&known[..], &["scoring"]].concat());
     assert_eq!(world.get("/readyz").await.0, 200);
     assert_eq!(world.get("/healthz").await.0, 200);
+}
+
+#[tokio::test]
+async fn a_partition_that_is_behind_is_asked_again_and_named_if_it_stays_so() {
+    let behind = |partition, question| match (partition, &question) {
+        (1, Question::Search(_)) => Some(Err(Failure::Behind(Position(9)))),
+        _ => two_each(partition, question),
+    };
+    let world = World::with_index(|_| {}, behind).await;
+    let generation = world.catalog.get(&IndexName::new("a").unwrap()).unwrap().index.generation;
+    let (status, answer) = world.get(&format!("/indexes/a/search?q=x&timeout_ms=300&at_least={generation}.1.9")).await;
+    assert_eq!((status, &answer["partitions"]["answered"]), (200, &json!(2)), "{answer}");
+    let failed = &answer["partitions"]["failed"][0];
+    assert_eq!(failed["partition"], 1);
+    assert!(failed["reason"].as_str().unwrap().contains("position 9"), "{failed}");
+    for wrong in ["nonsense".to_owned(), format!("{}.1.9", generation.0 + 1), format!("{generation}.3.9")] {
+        let (status, problem) = world.get(&format!("/indexes/a/search?q=x&at_least={wrong}")).await;
+        assert_eq!((status, &problem["field"]), (400, &json!("at_least")), "{wrong}: {problem}");
+    }
 }

@@ -71,7 +71,10 @@ async fn every_example_of_the_documentation_answers_what_it_says() -> Result<()>
         let [(_, request), (kind, expected)] = pair else { continue };
         ensure!(kind == "json answer", "no answer behind {request}");
         let found = aggregated(&server, "shelf", &serde_json::from_str(request)?).await?;
-        ensure!(alike(&found, &serde_json::from_str(expected)?, false), "{request}\nis answered\n{found}\ninstead of\n{expected}");
+        ensure!(
+            alike(&found, &serde_json::from_str(expected)?, false),
+            "{request}\nis answered\n{found}\ninstead of\n{expected}"
+        );
     }
 
     // Facets in the URL; query and filter are seen; what is deleted or replaced counts no more.
@@ -100,7 +103,11 @@ async fn refusals(server: &Server) -> Result<()> {
         (json!({"aggs": {"a": {"terms": {"field": "section", "size": 1001}}}}), "invalid_request", "aggregations.a.terms.size"),
         (json!({"facets": ["title"]}), "invalid_request", "facets"),
         (json!({"aggs": {"a": {"histogram": {"field": "size", "interval": 0.001}}}}), "too_many_buckets", "aggregations"),
-        (json!({"aggs": {"a": {"date_histogram": {"field": "released", "fixed_interval": "1ms"}}}}), "too_many_buckets", "aggregations"),
+        (
+            json!({"aggs": {"a": {"date_histogram": {"field": "released", "fixed_interval": "1ms"}}}}),
+            "too_many_buckets",
+            "aggregations",
+        ),
     ] {
         let (status, problem) = search(server, "shelf", &request).await?;
         assert_eq!((status, &problem["code"], &problem["field"]), (400, &json!(code), &json!(field)), "{request}: {problem}");

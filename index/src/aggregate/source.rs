@@ -53,7 +53,9 @@ impl ValueSourceProvider for Values {
         }
         let nothing = Column::build_empty_column(reader.max_doc());
         Ok(Some(match self.part {
-            Part::Texts if self.form == Form::Raw => Box::new(StrColumn::wrap(tantivy::columnar::BytesColumn::empty(reader.max_doc()))),
+            Part::Texts if self.form == Form::Raw => {
+                Box::new(StrColumn::wrap(tantivy::columnar::BytesColumn::empty(reader.max_doc())))
+            }
             _ => self.shaped(nothing, ColumnType::F64),
         }))
     }

@@ -47,7 +47,10 @@ fn a_document_counts_once_for_each_of_its_values() {
     let found = aggregated(
         r#"{"fields":{"tag":{"type":"keyword"},"n":{"type":"integer"},"when":{"type":"date"}}}"#,
         &[
-            ("a", r#"{"tag":["x","y","x"],"n":[1,2,2,30],"when":["2026-01-05T00:00:00Z","2026-01-20T00:00:00Z"],"color":["red","red"]}"#),
+            (
+                "a",
+                r#"{"tag":["x","y","x"],"n":[1,2,2,30],"when":["2026-01-05T00:00:00Z","2026-01-20T00:00:00Z"],"color":["red","red"]}"#,
+            ),
             ("b", r#"{"tag":"y","n":30,"color":"blue"}"#),
             ("c", r#"{"n":4}"#),
         ],
@@ -209,7 +212,8 @@ fn world(seed: u64) -> World {
         directories.push(directory);
         index
     };
-    let many: Vec<Vec<PartitionIndex>> = [1, 2, 4, 7].map(|partitions| (0..partitions).map(|_| empty()).collect::<Vec<_>>()).into();
+    let many: Vec<Vec<PartitionIndex>> =
+        [1, 2, 4, 7].map(|partitions| (0..partitions).map(|_| empty()).collect::<Vec<_>>()).into();
     let mut writers: Vec<Vec<_>> =
         many.iter().map(|indexes: &Vec<PartitionIndex>| indexes.iter().map(|index| index.writer().unwrap()).collect()).collect();
     let mut documents = std::collections::BTreeMap::new();
@@ -250,7 +254,8 @@ fn partitions_answer_as_one_index() {
                 assert_alike(&answer(indexes, &parsed), &expected, &format!("seed {seed}, {} partitions", indexes.len()));
             }
         }
-        let percents = parsed(&world.definition, &json!({"p": {"percentiles": {"field": "score", "percents": [0, 10, 50, 99, 100]}}}));
+        let percents =
+            parsed(&world.definition, &json!({"p": {"percentiles": {"field": "score", "percents": [0, 10, 50, 99, 100]}}}));
         let exact = answer(std::slice::from_ref(&world.one), &percents);
         for indexes in &world.many {
             for (percent, value) in answer(indexes, &percents)["p"]["values"].as_object().unwrap() {
@@ -304,7 +309,8 @@ fn what_is_too_large_is_refused_or_bounded() {
 
     let bounded = answer(std::slice::from_ref(&index), &limited(json!({"a": {"terms": {"field": "user", "size": 2}}})));
     assert_eq!((&bounded["a"]["doc_count_error_upper_bound"], &bounded["a"]["sum_other_doc_count"]), (&json!(1), &json!(2998)));
-    let first = answer(std::slice::from_ref(&index), &limited(json!({"a": {"terms": {"field": "user", "order": {"_key": "desc"}}}})));
+    let first =
+        answer(std::slice::from_ref(&index), &limited(json!({"a": {"terms": {"field": "user", "order": {"_key": "desc"}}}})));
     assert_eq!(first["a"]["doc_count_error_upper_bound"], 0);
     assert_eq!(first["a"]["buckets"][0]["key"], "u999");
 
@@ -313,7 +319,8 @@ fn what_is_too_large_is_refused_or_bounded() {
     assert_eq!(refusal(json!({"a": {"histogram": {"field": "n", "interval": 1000}}}), MEMORY), buckets("a"));
     let narrow = refusal(json!({"a": {"histogram": {"field": "n", "interval": 1e-6}}}), MEMORY);
     assert_eq!(narrow, Refusal::Interval { name: "a".to_owned() });
-    let nested = json!({"a": {"histogram": {"field": "n", "interval": 1e13}, "aggs": {"b": {"terms": {"field": "user", "size": 100}}}}});
+    let nested =
+        json!({"a": {"histogram": {"field": "n", "interval": 1e13}, "aggs": {"b": {"terms": {"field": "user", "size": 100}}}}});
     assert_eq!(refusal(nested, MEMORY), buckets("a"));
     let small = 10_000;
     assert_eq!(refusal(json!({"a": {"terms": {"field": "user"}}}), small), Refusal::Memory { limit: small });

@@ -9,7 +9,9 @@ fn typed(words: &[&str], open: bool) -> Typed {
 }
 
 fn library() -> (TempDir, PartitionIndex) {
-    let definition = definition(r#"{"fields":{"title":{"type":"text","analyzer":"english"},"body":{"type":"text"},"tag":{"type":"keyword"}}}"#);
+    let definition = definition(
+        r#"{"fields":{"title":{"type":"text","analyzer":"english"},"body":{"type":"text"},"tag":{"type":"keyword"}}}"#,
+    );
     filled(
         &definition,
         &[

@@ -252,7 +252,8 @@ fn term_key(key: &Key, floats: bool) -> Vec<(&'static str, Value)> {
 fn chosen(node: &Aggregation, stats: &[Stats]) -> (bool, Stats) {
     let parts = node.parts();
     let full = parts.iter().zip(stats).find(|(_, stats)| stats.count > 0);
-    let (part, stats) = full.or_else(|| parts.iter().zip(stats).next()).map_or((Part::Numbers, Stats::default()), |(p, s)| (*p, *s));
+    let (part, stats) =
+        full.or_else(|| parts.iter().zip(stats).next()).map_or((Part::Numbers, Stats::default()), |(p, s)| (*p, *s));
     (part == Part::Dates, stats)
 }
 
@@ -277,7 +278,9 @@ fn finish_metric(node: &Aggregation, source: &Source, metric: Metric, stats: &[S
     let mut add = |name: &str, property: Property| {
         let value = number(&stats, property, metric);
         fields.insert(name.to_owned(), json!(value));
-        if let Some(value) = value.filter(|_| whole && property != Property::Sum && !(property == Property::Value && metric == Metric::Sum)) {
+        if let Some(value) =
+            value.filter(|_| whole && property != Property::Sum && !(property == Property::Value && metric == Metric::Sum))
+        {
             fields.insert(format!("{name}_as_string"), millis_text(value));
         }
     };

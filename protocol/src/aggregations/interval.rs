@@ -113,10 +113,8 @@ impl DateInterval {
 /// The number of the month of a date, counted from the beginning of year 0.
 pub fn month_of(millis: i64) -> i64 {
     // Beyond the years that can be written, the nearest month that can be.
-    let date = OffsetDateTime::from_unix_timestamp(millis.div_euclid(SECOND)).map_or_else(
-        |_| if millis < 0 { Date::MIN } else { Date::MAX },
-        |date| date.to_offset(UtcOffset::UTC).date(),
-    );
+    let date = OffsetDateTime::from_unix_timestamp(millis.div_euclid(SECOND))
+        .map_or_else(|_| if millis < 0 { Date::MIN } else { Date::MAX }, |date| date.to_offset(UtcOffset::UTC).date());
     i64::from(date.year()) * 12 + i64::from(u8::from(date.month())) - 1
 }
 

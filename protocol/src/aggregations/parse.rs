@@ -143,7 +143,8 @@ impl Parser<'_> {
             let detail = "min_doc_count is 0: take 1 or more, for values that no document of the answer has are not listed";
             return Err(refuse(&format!("{path}.min_doc_count"), detail));
         }
-        let missing = missing.map(|value| fields::key(&source, &value).map_err(|detail| refuse(&format!("{path}.missing"), detail)));
+        let missing =
+            missing.map(|value| fields::key(&source, &value).map_err(|detail| refuse(&format!("{path}.missing"), detail)));
         let missing = missing.transpose()?;
         let order = match order {
             None => vec![Order { by: OrderBy::Count, descending: true }],
@@ -176,7 +177,10 @@ impl Parser<'_> {
         let shift = match &body.offset {
             None => 0,
             Some(text) => offset(text).ok_or_else(|| {
-                refuse(&format!("{path}.offset"), format!("offset is {text:?}: write a sign, a number and ms, s, m, h or d, as \"+6h\""))
+                refuse(
+                    &format!("{path}.offset"),
+                    format!("offset is {text:?}: write a sign, a number and ms, s, m, h or d, as \"+6h\""),
+                )
             })?,
         };
         let interval = match (&body.fixed_interval, &body.calendar_interval) {
@@ -242,7 +246,10 @@ impl Parser<'_> {
         let MetricBody { field, missing } = read(json, path)?;
         let source = self.fields.find(&field, if any { Values::Any } else { Values::NumbersOrDates }, path)?;
         if missing.is_some() && (any || fields::is_date(&source) == Some(true)) {
-            return Err(refuse(&format!("{path}.missing"), "only numbers take a value for documents that have none: leave it out"));
+            return Err(refuse(
+                &format!("{path}.missing"),
+                "only numbers take a value for documents that have none: leave it out",
+            ));
         }
         Ok(Kind::Metric { source, metric, missing })
     }

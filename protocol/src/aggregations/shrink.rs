@@ -31,7 +31,9 @@ pub enum Refusal {
         limit: u64,
     },
     /// The answer of a partition is too large for a message.
-    #[error("the buckets of a partition take more than {limit} bytes: take fields with shorter or fewer values, or a narrower query")]
+    #[error(
+        "the buckets of a partition take more than {limit} bytes: take fields with shorter or fewer values, or a narrower query"
+    )]
     Reply {
         /// The bytes that it may take.
         limit: u64,

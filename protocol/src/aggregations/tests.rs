@@ -24,9 +24,8 @@ fn refused(request: Value) -> (String, String) {
 
 #[test]
 fn each_refusal_names_the_place_and_the_fix() {
-    let deep = (0..7).fold(json!({"min": {"field": "size"}}), |inner, _| {
-        json!({"terms": {"field": "section"}, "aggs": {"a": inner}})
-    });
+    let deep =
+        (0..7).fold(json!({"min": {"field": "size"}}), |inner, _| json!({"terms": {"field": "section"}, "aggs": {"a": inner}}));
     for (request, field, word) in [
         (json!({"a": {"terms": {"field": "title"}}}), "a.terms.field", "keyword"),
         (json!({"a": {"terms": {"field": "nothing"}}}), "a.terms.field", "section"),
@@ -50,8 +49,16 @@ fn each_refusal_names_the_place_and_the_fix() {
         (json!({"a": {"histogram": {"field": "size", "interval": 1e-9}}}), "a.histogram.interval", "or more"),
         (json!({"a": {"histogram": {"field": "month", "interval": 1}}}), "a.histogram.field", "integer or float"),
         (json!({"a": {"date_histogram": {"field": "month"}}}), "a.date_histogram", "one of the two"),
-        (json!({"a": {"date_histogram": {"field": "month", "fixed_interval": "1M"}}}), "a.date_histogram.fixed_interval", "calendar"),
-        (json!({"a": {"date_histogram": {"field": "month", "calendar_interval": "2d"}}}), "a.date_histogram.calendar_interval", "fixed"),
+        (
+            json!({"a": {"date_histogram": {"field": "month", "fixed_interval": "1M"}}}),
+            "a.date_histogram.fixed_interval",
+            "calendar",
+        ),
+        (
+            json!({"a": {"date_histogram": {"field": "month", "calendar_interval": "2d"}}}),
+            "a.date_histogram.calendar_interval",
+            "fixed",
+        ),
         (
             json!({"a": {"date_histogram": {"field": "month", "calendar_interval": "day", "time_zone": "CET"}}}),
             "a.date_histogram.time_zone",
@@ -202,10 +209,7 @@ fn dates_are_milliseconds_and_texts() {
         ])
         .unwrap();
     let date = "2026-01-01T00:00:00Z";
-    assert_eq!(
-        answer["months"]["buckets"],
-        json!([{"key_as_string": date, "key": 1_767_225_600_000_i64, "doc_count": 1}])
-    );
+    assert_eq!(answer["months"]["buckets"], json!([{"key_as_string": date, "key": 1_767_225_600_000_i64, "doc_count": 1}]));
     assert_eq!(answer["last"], json!({"value": 1_767_225_600_000.0, "value_as_string": date}));
     assert_eq!(answer["ranges"]["buckets"][0]["key"], format!("{date}-*"));
     assert_eq!(answer["ranges"]["buckets"][0]["from_as_string"], date);
@@ -224,7 +228,8 @@ fn partials_of_another_request_are_an_error() {
 
 #[test]
 fn a_golden_file_pins_the_form_of_partials() {
-    let keys = [Key::Boolean(true), Key::Integer(-1), Key::Unsigned(u64::MAX), Key::Float(0.5), Key::Date(7), Key::Text("é".into())];
+    let keys =
+        [Key::Boolean(true), Key::Integer(-1), Key::Unsigned(u64::MAX), Key::Float(0.5), Key::Date(7), Key::Text("é".into())];
     let inner = vec![
         Partial::Stats(vec![Stats { count: 2, sum: 3.5, min: 1.0, max: 2.5 }, Stats::default()]),
         Partial::Quantiles(vec![vec![1, 2]]),
