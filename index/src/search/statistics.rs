@@ -42,10 +42,17 @@ impl<'a> Basis<'a> {
             if !statistics.words.contains_key(&number) {
                 statistics.words.insert(number, self.total_num_tokens(term.field())?);
             }
-            statistics.terms.insert(term.serialized_term(), self.doc_freq(term)?);
+            statistics.terms.insert(written(term), self.doc_freq(term)?);
         }
         Ok(statistics)
     }
+}
+
+/// A term in a form that is the same in every partition.
+fn written(term: &Term) -> Vec<u8> {
+    let mut bytes = term.field().field_id().to_be_bytes().to_vec();
+    bytes.extend_from_slice(term.serialized_value_bytes());
+    bytes
 }
 
 impl Bm25StatisticsProvider for Basis<'_> {
@@ -68,7 +75,7 @@ impl Bm25StatisticsProvider for Basis<'_> {
         let Some(global) = &self.global else {
             return self.searcher.doc_freq(term);
         };
-        match global.statistics.terms.get(&term.serialized_term()) {
+        match global.statistics.terms.get(&written(term)) {
             Some(documents) => Ok(*documents),
             // Asked about another query than this one; whatever it is, a panic is not the answer.
             None => Ok(self.searcher.doc_freq(term)?.min(global.documents)),
