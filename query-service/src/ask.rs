@@ -48,18 +48,6 @@ impl From<Refused> for Problem {
             Refused::Part { field, detail } => Self::new(Code::InvalidRequest, detail).with_field(field),
         }
     }
-
-    /// Whom to ask first for what has seen the log up to `at_least`: a worker that has said so, else any.
-    pub(crate) fn first(&self, partition: &PartitionId, at_least: Option<Position>) -> RpcTarget {
-        let anybody = RpcTarget::Partition(partition.clone());
-        if at_least.is_none() {
-            return anybody;
-        }
-        let mut replicas = self.roster.partition(partition).replicas;
-        replicas.retain(|replica| replica.report.state == ReplicaState::Serving && replica.report.position >= at_least);
-        let latest = replicas.into_iter().max_by_key(|replica| replica.heard);
-        latest.map_or(anybody, |replica| RpcTarget::Worker(replica.worker))
-    }
 }
 
 impl AskError {
@@ -68,18 +56,6 @@ impl AskError {
         match self {
             Self::Refused(Refused::Query(reason) | Refused::Part { detail: reason, .. }) | Self::Failed(reason) => reason,
         }
-    }
-
-    /// Whom to ask first for what has seen the log up to `at_least`: a worker that has said so, else any.
-    pub(crate) fn first(&self, partition: &PartitionId, at_least: Option<Position>) -> RpcTarget {
-        let anybody = RpcTarget::Partition(partition.clone());
-        if at_least.is_none() {
-            return anybody;
-        }
-        let mut replicas = self.roster.partition(partition).replicas;
-        replicas.retain(|replica| replica.report.state == ReplicaState::Serving && replica.report.position >= at_least);
-        let latest = replicas.into_iter().max_by_key(|replica| replica.heard);
-        latest.map_or(anybody, |replica| RpcTarget::Worker(replica.worker))
     }
 }
 
