@@ -139,6 +139,21 @@ async fn ask(client: &Broker, body: &Value) -> Result<Value> {
     Ok(serde_json::from_slice(&body)?)
 }
 
+/// Runs the Python of docs/amqp-search.md on this broker, in the index `notes`.
+async fn documented_search(url: &str) -> Result<String> {
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/amqp-search.md"))?;
+    let (_, rest) = page.split_once("```python\n").context("the page has Python")?;
+    let (code, _) = rest.split_once("```").context("its Python ends")?;
+    let (broker, index) = ("amqp://guest:guest@127.0.0.1:5672/%2f", "\"packages\"");
+    ensure!(code.contains(broker) && code.contains(index), "the Python asks {index} at {broker}");
+    let mut python = Command::new("/usr/bin/python3");
+    python.args(["-c", &code.replace(broker, url).replace(index, "\"notes\"")]);
+    let mut python = Program::spawn("the documentation's Python", python)?;
+    let (status, said) = (python.wait(PATIENCE).await?, python.all());
+    ensure!(status.success(), "{status}: {said}");
+    Ok(said)
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_search_without_a_good_address_harms_nothing() -> Result<()> {
     let mut deployment = Deployment::new().await?;
@@ -156,9 +171,11 @@ async fn a_search_without_a_good_address_harms_nothing() -> Result<()> {
         ensure!(status.success(), "{status}: {}", program.all());
     }
     assert_eq!(ask(&client, &json!({"limit": 0, "timeout_ms": 15_000})).await?["total"]["value"], 0);
-    eventually("all four are counted", PATIENCE, async || {
+    let said = documented_search(deployment.url()).await?;
+    ensure!(said.starts_with("application/json {") && said.contains("'answered': 1"), "{said}");
+    eventually("all five are counted", PATIENCE, async || {
         let (_, status) = query.get("/status").await?;
-        let expected = json!({"answered": 2, "unanswerable": 2, "late": 0});
+        let expected = json!({"answered": 3, "unanswerable": 2, "late": 0});
         ensure!(status["amqp_searches"] == expected, "{}", status["amqp_searches"]);
         Ok(())
     })
