@@ -3,7 +3,8 @@
 //!
 //! From the edge inwards: [`http`] and [`intake`] take documents, [`split`] cuts a body into documents, [`admission`]
 //! checks them, [`upload`] counts what becomes of them, [`publisher`] hands each to the lane of its partition, and a lane packs,
-//! appends and confirms, exactly once. [`log_space`] refuses what would fill a log with what no snapshot has.
+//! appends and confirms, exactly once. [`log_space`] refuses what would fill a log with what no snapshot has, and
+//! [`receipts`] tells those who want to know when their writes can be found.
 
 pub mod admission;
 pub mod http;
@@ -11,6 +12,7 @@ pub mod intake;
 mod lane;
 mod log_space;
 pub mod publisher;
+pub mod receipts;
 pub mod split;
 pub mod upload;
 
@@ -36,28 +38,32 @@ pub struct Producer {
     pub catalog: CatalogHandle,
     /// The limits in force.
     pub config: Config,
-    intake: Option<intake::Intake>,
+    intakes: Option<intake::Intakes>,
     space: log_space::LogSpace,
+    receipts: receipts::Receipts,
 }
 
 impl Producer {
     /// Starts the tasks of a producer; [`Producer::close`] ends them.
     pub fn start(config: &Config, ports: &Ports, catalog: CatalogHandle, roster: &Roster, stop: &Stop) -> Self {
         let space = log_space::LogSpace::start(ports, catalog.clone(), roster.clone());
-        let publisher = Publisher::new(ports.log.clone(), publisher::Writer::process(), config.producer.clone(), space.clone());
-        let intake = config
-            .producer
-            .intake
-            .then(|| intake::Intake::start(config.clone(), ports.clone(), catalog.clone(), space.clone(), stop.clone()));
-        Self { publisher, catalog, config: config.clone(), intake, space }
+        let receipts = receipts::Receipts::new(ports.bulletin.clone(), &config.producer);
+        let writer = publisher::Writer::process();
+        let publisher = Publisher::new(ports.log.clone(), writer, config.producer.clone(), space.clone(), receipts.clone());
+        let (intake_space, intake_receipts) = (space.clone(), receipts.clone());
+        let intakes = config.producer.intake.then(|| {
+            intake::Intakes::start(config.clone(), ports.clone(), catalog.clone(), intake_space, intake_receipts, stop.clone())
+        });
+        Self { publisher, catalog, config: config.clone(), intakes, space, receipts }
     }
 
     /// Waits until everything that was taken is confirmed or refused. Call it once nothing new comes in.
     pub async fn close(self) {
-        if let Some(intake) = self.intake {
-            intake.stopped().await;
+        if let Some(intakes) = self.intakes {
+            intakes.stopped().await;
         }
         self.publisher.close().await;
+        self.receipts.close().await;
         self.space.close().await;
     }
 }

@@ -3,9 +3,12 @@
 mod dead_letters;
 mod documents;
 mod indexes;
+mod merge;
 mod page;
 mod search;
+mod sources;
 mod status;
+mod suggest;
 
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -19,7 +22,14 @@ pub(crate) fn api() -> OpenApiRouter<QueryService> {
         .routes(routes!(indexes::list))
         .routes(routes!(indexes::show, indexes::create, indexes::delete))
         .routes(routes!(search::by_parameters, search::by_request))
+        .routes(routes!(suggest::suggest))
+        .routes(routes!(merge::merge))
         .routes(routes!(documents::show))
         .routes(routes!(status::status))
         .routes(routes!(dead_letters::list, dead_letters::purge))
+        .routes(routes!(dead_letters::show))
+        .routes(routes!(dead_letters::body))
+        .routes(routes!(dead_letters::replay))
+        .routes(routes!(sources::list))
+        .routes(routes!(sources::show, sources::create, sources::delete))
 }

@@ -13,7 +13,7 @@ pub mod roster;
 pub mod stop;
 pub mod telemetry;
 
-pub use catalog::{CatalogError, CatalogHandle, Creation};
+pub use catalog::{CatalogError, CatalogHandle, Creation, SourceCreation};
 pub use config::{Config, ConfigError};
 pub use roster::Roster;
 pub use stop::Stop;

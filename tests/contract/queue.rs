@@ -24,24 +24,24 @@ crate::promises!(
     purging_says_how_many,
 );
 
-const DEADLINE: Duration = Duration::from_secs(15);
+pub const DEADLINE: Duration = Duration::from_secs(15);
 
-fn prefetch(count: u16) -> NonZeroU16 {
+pub fn prefetch(count: u16) -> NonZeroU16 {
     NonZeroU16::new(count).expect("more than 0")
 }
 
-fn message(number: usize) -> Message {
+pub fn message(number: usize) -> Message {
     Message { body: number.to_string().into(), routing_key: "packages".into(), ..Message::default() }
 }
 
-async fn publish(queues: &dyn WorkQueue, queue: QueueName, count: usize) -> Result<(), QueueError> {
+pub async fn publish(queues: &dyn WorkQueue, queue: QueueName, count: usize) -> Result<(), QueueError> {
     for number in 0..count {
         queues.publish(queue, message(number)).await?;
     }
     Ok(())
 }
 
-async fn depth_becomes(queues: &dyn WorkQueue, queue: QueueName, expected: u64) -> Result<()> {
+pub async fn depth_becomes(queues: &dyn WorkQueue, queue: QueueName, expected: u64) -> Result<()> {
     eventually("the queue has its depth", DEADLINE, async || {
         let depth = queues.depth(queue).await?;
         ensure!(depth == expected, "{depth} messages wait, not {expected}");

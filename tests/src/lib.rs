@@ -4,12 +4,15 @@
 //! Nothing of it outlives its process, and nothing is skipped: what is missing is an error that says how to get it.
 
 pub mod api;
+pub mod bad_documents;
+pub mod browser;
 pub mod deployment;
 pub mod http;
 pub mod ledger;
 pub mod member;
 mod patience;
 mod program;
+mod proxy;
 mod rabbitmq;
 pub mod searches;
 pub mod stack;
@@ -22,4 +25,5 @@ pub mod writers;
 pub use api::Api;
 pub use patience::{eventually, within};
 pub use program::Program;
+pub use proxy::Proxy;
 pub use rabbitmq::Node;

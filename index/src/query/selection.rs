@@ -22,7 +22,7 @@ pub(crate) const TOO_MUCH: &str = "the patterns of the query match too much: ";
 
 /// The steps that the patterns of one query may take in one partition: letters of dictionaries that are looked at, and documents that are found
 /// or looked through. So many take half a second or so.
-const MAX_STEPS: i64 = 50_000_000;
+const MAX_STEPS: i64 = 20_000_000;
 
 /// What is left of the steps.
 #[derive(Debug)]

@@ -1,6 +1,6 @@
 //! Each kind of field is found by what it holds.
 
-use super::{definition, filled, hits, matching, refusal};
+use super::{Searching, definition, filled, hits, matching, refusal};
 
 const DEFINITION: &str = r#"{"fields":{"title":{"type":"text","analyzer":"english","boost":2},"body":{"type":"text"},
     "code":{"type":"text","analyzer":"keyword"},"section":{"type":"keyword"},"size":{"type":"integer"},"price":{"type":"float"},

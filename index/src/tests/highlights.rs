@@ -2,8 +2,8 @@
 
 use warren_protocol::Query;
 
-use super::{definition, filled, spec};
-use crate::{PartitionIndex, SearchSpec};
+use super::{SearchSpec, Searching, definition, filled, spec};
+use crate::PartitionIndex;
 
 fn passages(index: &PartitionIndex, query: &str) -> Vec<(String, Vec<String>)> {
     let spec = SearchSpec { highlight: true, max_bytes: 1_000_000, ..spec(query, 1) };

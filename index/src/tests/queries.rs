@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use warren_protocol::Query;
 
-use super::{Random, checkpoint, definition, filled, matching, matching_of, open, parsed, refusal_of, spec_of, tree};
-use crate::{PartitionIndex, SearchSpec};
+use super::{Random, SearchSpec, Searching, checkpoint, definition, filled, matching, matching_of, open, parsed, refusal_of, spec_of, tree};
+use crate::PartitionIndex;
 
 const DEFINITION: &str = r#"{"fields":{"title":{"type":"text","analyzer":"english","boost":2},"body":{"type":"text"},
     "section":{"type":"keyword"},"size":{"type":"integer"},"price":{"type":"float"},"free":{"type":"boolean"},
@@ -233,7 +233,7 @@ fn large() -> (TempDir, PartitionIndex) {
     let mut writer = index.writer().unwrap();
     let mut random = Random(5);
     for number in 0..5000 {
-        let words: Vec<String> = (0..30).map(|_| format!("w{:x}", random.below(1 << 40))).collect();
+        let words: Vec<String> = (0..10).map(|_| format!("w{:x}", random.below(1 << 40))).collect();
         writer.put(&number.to_string(), format!(r#"{{"title":"{}","n":{number}}}"#, words.join(" ")).as_bytes()).unwrap();
     }
     writer.commit(&checkpoint(1)).unwrap();

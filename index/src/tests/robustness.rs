@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use warren_protocol::Query;
 
-use super::{Random, definition, filled, spec_of};
-use crate::{PartitionIndex, SearchError, SearchSpec};
+use super::{Random, SearchSpec, Searching, definition, filled, spec_of};
+use crate::{PartitionIndex, SearchError};
 
 const DEFINITION: &str = r#"{"fields":{"title":{"type":"text","analyzer":"english"},"section":{"type":"keyword"},"size":{"type":"integer"},
     "price":{"type":"float"},"free":{"type":"boolean"},"month":{"type":"date"},"meta":{"type":"object"}}}"#;

@@ -74,6 +74,10 @@ pub struct LogLimits {
     pub max_bytes: Option<u64>,
 }
 
+/// The most positions that a broker takes for itself where one segment of a log ends and the next begins: what is missing
+/// between two messages there is no message.
+pub const SEGMENT_GAP: u64 = 3;
+
 /// A place in a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -92,6 +96,8 @@ pub struct LogEntry {
     pub position: Position,
     /// What was appended.
     pub message: Bytes,
+    /// When, in Unix milliseconds by the clock of whoever appended it; `None` where the broker keeps no times.
+    pub appended_ms: Option<u64>,
 }
 
 impl LogEntry {
@@ -114,6 +120,16 @@ pub enum FollowFrom {
         /// The digest of the message there.
         digest: u32,
     },
+    /// With a message that is older than this, or the first that the log still has: all that was appended since comes.
+    Time {
+        /// Unix milliseconds. Clocks that differ by less than [`FollowFrom::CLOCKS_DIFFER_MS`] are allowed for.
+        unix_ms: u64,
+    },
+}
+
+impl FollowFrom {
+    /// How far the clocks of the broker and of Warren's processes may be apart.
+    pub const CLOCKS_DIFFER_MS: u64 = 10_000;
 }
 
 /// What a log answers besides success.
