@@ -184,7 +184,8 @@ impl Selection {
         if any {
             self.budget.spend(segment.max_doc() as usize);
             for document in 0..segment.max_doc() {
-                if column.term_ords(document).any(|ordinal| u32::try_from(ordinal).is_ok_and(|ordinal| wanted.contains(ordinal))) {
+                if column.term_ords(document).any(|ordinal| u32::try_from(ordinal).is_ok_and(|ordinal| wanted.contains(ordinal)))
+                {
                     documents.insert(document);
                 }
             }

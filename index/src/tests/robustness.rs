@@ -219,7 +219,8 @@ fn lenient_search_makes_the_best_of_it() {
         "server /(/",
         "server month:soon",
     ] {
-        let refused = Query::parse(query, false).map(|query| matches!(index.search(&spec_of(query, 3)), Err(SearchError::InvalidQuery(_))));
+        let refused =
+            Query::parse(query, false).map(|query| matches!(index.search(&spec_of(query, 3)), Err(SearchError::InvalidQuery(_))));
         assert!(refused.unwrap_or(true), "{query}");
         let found = index.search(&spec_of(Query::parse(query, true).unwrap(), 3)).unwrap();
         assert_eq!(found.hits.into_iter().map(|hit| hit.id).collect::<Vec<_>>(), ["1"], "{query}");
