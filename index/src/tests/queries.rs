@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use warren_protocol::Query;
 
-use super::{Random, SearchSpec, Searching, checkpoint, definition, filled, matching, matching_of, open, parsed, refusal_of, spec_of, tree};
+use super::{
+    Random, SearchSpec, Searching, checkpoint, definition, filled, matching, matching_of, open, parsed, refusal_of, spec_of, tree,
+};
 use crate::PartitionIndex;
 
 const DEFINITION: &str = r#"{"fields":{"title":{"type":"text","analyzer":"english","boost":2},"body":{"type":"text"},
@@ -149,7 +151,7 @@ fn strings_have_patterns_and_typos_too() {
         ("note:wo*", "2 3"),
         ("section:net*", "1 2"),
         ("file:*.txt", "4"),
-        ("sarver~1", "2 4"),
+        ("sarver~1", "1 2 4"),
         ("body:servr~", "2"),
         ("/wo(rl|ul)d/", "2 3"),
         ("section:/[nN]et.www/", "1 4"),
@@ -245,7 +247,8 @@ fn hostile_queries_are_refused_or_end_soon() {
     let (_directory, index) = large();
     let start = Instant::now();
     let many = |kind: &str, count: usize, each: &dyn Fn(usize) -> String| {
-        let clauses: Vec<String> = (0..count).map(|number| format!("{{\"{kind}\":{{\"title\":\"{}\"}}}}", each(number))).collect();
+        let clauses: Vec<String> =
+            (0..count).map(|number| format!("{{\"{kind}\":{{\"title\":\"{}\"}}}}", each(number))).collect();
         tree(&format!("{{\"bool\":{{\"should\":[{}]}}}}", clauses.join(",")))
     };
     for (what, query) in [
