@@ -1,5 +1,7 @@
 //! What BM25 scores depend on besides the document itself: the partition's own statistics, or those of the whole index.
 
+use std::collections::btree_map::Entry;
+
 use tantivy::query::Bm25StatisticsProvider;
 use tantivy::schema::{Field, Term};
 use tantivy::{Searcher, TantivyError};
@@ -38,9 +40,8 @@ impl<'a> Basis<'a> {
     pub(crate) fn of_plan(&self, plan: &Plan) -> Result<Statistics, TantivyError> {
         let mut statistics = Statistics { documents: self.total_num_docs()?, ..Statistics::default() };
         for term in plan.scored_terms() {
-            let number = term.field().field_id();
-            if !statistics.words.contains_key(&number) {
-                statistics.words.insert(number, self.total_num_tokens(term.field())?);
+            if let Entry::Vacant(words) = statistics.words.entry(term.field().field_id()) {
+                words.insert(self.total_num_tokens(term.field())?);
             }
             statistics.terms.insert(written(term), self.doc_freq(term)?);
         }

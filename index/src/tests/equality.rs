@@ -95,7 +95,7 @@ fn text(random: &mut Random, most: usize) -> String {
     for _ in 0..=random.below(most) {
         let limit = 1 + random.below(WORDS.len());
         text += WORDS[random.below(limit)];
-        text += random.pick(&[" ", " ", ", ", "-"]);
+        text += *random.pick(&[" ", " ", ", ", "-"]);
     }
     text
 }
