@@ -22,7 +22,6 @@ const MAX_FIELDS: usize = 10;
 /// The most text of one document that is looked through, in bytes.
 const MAX_TEXT_BYTES: usize = 256 * 1024;
 
-
 /// In which texts a word is sought.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Scope {
@@ -158,12 +157,7 @@ impl<'a> Highlighter<'a> {
 type Texts<'a> = BTreeMap<String, (&'a Finder, Vec<&'a str>)>;
 
 /// Collects the strings in `value` by their paths, with what finds passages there.
-fn collect<'a>(
-    value: &'a Value,
-    path: String,
-    finder: &mut impl FnMut(&str) -> Option<&'a Finder>,
-    texts: &mut Texts<'a>,
-) {
+fn collect<'a>(value: &'a Value, path: String, finder: &mut impl FnMut(&str) -> Option<&'a Finder>, texts: &mut Texts<'a>) {
     match value {
         Value::String(text) => {
             if let Some((_, values)) = texts.get_mut(&path) {

@@ -1,6 +1,7 @@
 //! What a partition's index promises to those who open, write and search it.
 
 mod aggregations;
+mod equality;
 mod fields;
 mod highlights;
 mod killing;

@@ -12,6 +12,7 @@ mod foreign;
 mod foreign_clients;
 mod intake;
 mod page;
+mod ranking;
 mod receipts;
 mod recovery;
 mod refusals;
