@@ -6,6 +6,8 @@
 //! target/dist/bench raw      --definition bench/debian-packages.json debian-packages.ndjson.zst
 //! target/dist/bench pipeline --definition bench/debian-packages.json --broker amqp://… debian-packages.ndjson.zst
 //! target/dist/bench chaos    --rounds 20
+//! target/dist/bench relevance scifact
+//! target/dist/bench paging   --definition bench/debian-packages.json debian-packages.ndjson.zst
 //! ```
 
 mod chaos;
@@ -13,10 +15,12 @@ mod figures;
 mod freeze;
 mod freshness;
 mod kill_replica;
+mod paging;
 mod pipeline;
 mod process;
 mod raw;
 mod recover;
+mod relevance;
 mod rolling;
 mod scale;
 mod trial;
@@ -74,6 +78,10 @@ enum What {
     Freshness(freshness::FreshnessArgs),
     /// Stop and start every process, one by one: no search may fail, no write be lost
     Rolling(rolling::RollingArgs),
+    /// How good the hits are, on a collection with judged queries
+    Relevance(relevance::RelevanceArgs),
+    /// Read everything page by page while documents are added: nothing may be missing or come twice
+    Paging(paging::PagingArgs),
 }
 
 #[derive(Args)]
@@ -105,6 +113,8 @@ fn main() -> Result<()> {
         What::Freeze(args) => until_interrupted(freeze::run(&args)),
         What::Freshness(args) => until_interrupted(freshness::run(&args)),
         What::Rolling(args) => until_interrupted(rolling::run(&args)),
+        What::Relevance(args) => until_interrupted(relevance::run(&args)),
+        What::Paging(args) => until_interrupted(paging::run(&args)),
     }
 }
 

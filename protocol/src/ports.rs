@@ -9,6 +9,7 @@
 
 mod bulletin;
 mod claims;
+mod client_call;
 mod partition_log;
 mod search_rpc;
 mod work_queue;
@@ -20,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 pub use bulletin::{Address, Bulletin, BulletinError, InvalidAddress};
 pub use claims::{ClaimError, Claims, HeldSlot, Slot};
+pub use client_call::{ClientCall, ClientCalls, ClientReply, ClientRequest, ClientResponder, NoAddress};
 pub use partition_log::{
     Appended, FollowFrom, Follower, LogEntry, LogError, LogLimits, LogName, PartitionLog, Position, SEGMENT_GAP,
 };

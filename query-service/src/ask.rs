@@ -150,7 +150,8 @@ impl FanOut {
         }
     }
 
-    async fn call(
+    /// Asks this one, and nobody else.
+    pub(crate) async fn call(
         &self,
         target: &RpcTarget,
         partition: &PartitionId,

@@ -92,7 +92,7 @@ impl FanOut {
     }
 
     /// Asks all partitions and takes their answers, each of which may bring the end forward. Returns the partitions without one, by number.
-    async fn each(
+    pub(crate) async fn each(
         &self,
         index: &Entry,
         question: &Question,
@@ -153,6 +153,6 @@ impl FanOut {
     }
 }
 
-fn another_question() -> AskError {
+pub(crate) fn another_question() -> AskError {
     AskError::Failed("the worker answered another question".to_owned())
 }

@@ -13,11 +13,11 @@ use warren_protocol::rpc::{DocumentParts, Fetch, Found, Ranking, Search, Statist
 use warren_protocol::search::{Hit, PartitionFailure, PartitionsReport, Scoring, SearchRequest, SearchResponse, SortBy, SortKey};
 use warren_protocol::{DocumentId, Problem, Query, partition_of};
 
-use crate::QueryService;
 use crate::at_least::AtLeast;
 use crate::cursor::Cursor;
 use crate::fan_out::{Gathered, PartitionHits};
 use crate::merge::{MergedHit, merge, total};
+use crate::{QueryService, aggregating};
 
 /// How long a document by its id may take.
 const DOCUMENT_LIMIT: Duration = Duration::from_secs(2);
@@ -27,15 +27,31 @@ const MAX_REASONS: usize = 3;
 impl QueryService {
     /// Answers a search that arrived at `arrival`.
     pub(crate) async fn search(&self, index: &str, request: SearchRequest, arrival: Instant) -> Result<SearchResponse, Problem> {
-        let Ok(_slot) = self.shared.searches.try_acquire() else {
-            let detail = format!("{} searches are under way already (query.max_concurrent): try again", self.shared.max_searches);
+        let _slot = self.admit()?;
+        self.search_admitted(index, request, arrival).await
+    }
+
+    /// The same; while others are under way it awaits its turn, until its deadline.
+    pub(crate) async fn search_in_turn(
+        &self,
+        index: &str,
+        request: SearchRequest,
+        arrival: Instant,
+    ) -> Result<SearchResponse, Problem> {
+        let deadline = arrival + Duration::from_millis(u64::from(request.timeout_ms));
+        let Ok(Ok(_slot)) = tokio::time::timeout_at(deadline.into(), self.shared.searches.acquire()).await else {
+            let detail = format!("no turn came within {} ms: ask again, or fewer at a time", request.timeout_ms);
             return Err(Problem::new(Code::TooManyRequests, detail));
         };
+        self.search_admitted(index, request, arrival).await
+    }
+
+    async fn search_admitted(&self, index: &str, request: SearchRequest, arrival: Instant) -> Result<SearchResponse, Problem> {
         request.validate()?;
-        refuse_what_is_not_here(&request)?;
         let index = self.index(index)?;
         let at_least = AtLeast::new(&index, &request.at_least)?;
         let cursor = request.after.as_ref().map(|after| Cursor::read(after, &index.index, &request)).transpose()?;
+        let aggregations = aggregating::plan(&request, &index, self.shared.max_buckets)?;
         let timeout = Duration::from_millis(u64::from(request.timeout_ms));
         let deadline = arrival + timeout;
         let query = request.query.parse("query", request.lenient)?;
@@ -53,7 +69,7 @@ impl QueryService {
             after,
             ranking: ranking.clone(),
             document: parts.clone(),
-            aggregations: None,
+            aggregations: aggregating::question(aggregations.as_ref())?,
         };
         // If documents are to be fetched after the fan-out, the last fifth of the time is theirs.
         let patience = arrival + timeout * 4 / 5;
@@ -63,6 +79,10 @@ impl QueryService {
             return Err(no_partition(&index, &failed));
         }
         let total = total(&answers, !failed.is_empty());
+        // In the order of the partitions: sums of fractions depend on the order of their parts.
+        answers.sort_unstable_by_key(|answer| answer.partition);
+        let found = answers.iter().filter_map(|answer| answer.found.aggregations.as_deref());
+        let aggregations = aggregations.map(|aggregations| aggregating::answer(&aggregations, found)).transpose()?;
         let statistics = match ranking {
             Ranking::Global(statistics) => Some(statistics),
             _ => answers.iter_mut().find_map(|answer| answer.found.statistics.take()),
@@ -88,7 +108,7 @@ impl QueryService {
             total,
             partitions: PartitionsReport { total: partitions, answered, failed },
             hits,
-            aggregations: None,
+            aggregations,
             after,
         })
     }
@@ -193,16 +213,6 @@ struct Source {
     view: Option<u64>,
     /// What another worker must have seen.
     at_least: Option<Position>,
-}
-
-/// What the contract has and this version does not compute.
-fn refuse_what_is_not_here(request: &SearchRequest) -> Result<(), Problem> {
-    let field = match request {
-        SearchRequest { aggregations, .. } if !aggregations.is_empty() => "aggregations",
-        SearchRequest { facets, .. } if !facets.is_empty() => "facets",
-        _ => return Ok(()),
-    };
-    Err(Problem::new(Code::InvalidRequest, format!("{field} is not served by this version")).with_field(field))
 }
 
 /// The hits as clients see them.

@@ -168,6 +168,8 @@ pub struct WorkerConfig {
 pub struct QueryConfig {
     /// How many searches are under way at a time; beyond, they are answered 429.
     pub max_concurrent: NonZeroU32,
+    /// How many of them may come over AMQP; beyond, they wait in their queue.
+    pub amqp_concurrent: NonZeroU16,
     /// How many bytes of a partition's log a replay of dead letters reads to learn what was written since.
     pub max_replay_bytes: NonZeroU64,
     /// For how long the statistics of a query are taken for those of now, in milliseconds; 0: not at all.
@@ -341,7 +343,13 @@ impl Default for WorkerConfig {
 
 impl Default for QueryConfig {
     fn default() -> Self {
-        Self { max_concurrent: n32(256), max_replay_bytes: n64(1 << 30), statistics_cache_ms: 1000, max_buckets: n32(65_536) }
+        Self {
+            max_concurrent: n32(256),
+            amqp_concurrent: n16(32),
+            max_replay_bytes: n64(1 << 30),
+            statistics_cache_ms: 1000,
+            max_buckets: n32(65_536),
+        }
     }
 }
 

@@ -15,7 +15,8 @@ const OWN_HEADERS: &str = "warren-";
 pub(crate) struct Reply {
     receipts: Receipts,
     to: Address,
-    correlation_id: String,
+    /// Some clients cannot set one; the receipt names the document anyway.
+    correlation_id: Option<String>,
     index: String,
     message_id: Option<String>,
 }
@@ -30,7 +31,7 @@ impl Reply {
     /// What a message from the intake asks for, if it does. One that comes again, from the queue or from the dead letters,
     /// may have been answered before.
     pub(crate) fn wanted(receipts: &Receipts, message: &Message, redelivered: bool) -> Option<Self> {
-        let (to, correlation_id) = (message.reply_to.clone()?, message.correlation_id.clone()?);
+        let to = message.reply_to.clone()?;
         if redelivered || message.headers.keys().any(|name| name.starts_with(OWN_HEADERS)) {
             return None;
         }
@@ -38,7 +39,7 @@ impl Reply {
             Ok(to) => Some(Self {
                 receipts: receipts.clone(),
                 to,
-                correlation_id,
+                correlation_id: message.correlation_id.clone(),
                 index: message.routing_key.clone(),
                 message_id: message.message_id.clone(),
             }),
@@ -93,7 +94,7 @@ impl Reply {
         let word = Message {
             body: body.into(),
             content_type: Some("application/json".to_owned()),
-            correlation_id: Some(self.correlation_id.clone()),
+            correlation_id: self.correlation_id.clone(),
             ..Message::default()
         };
         if self.receipts.shared.untold.try_send((self.to.clone(), word)).is_err() {
