@@ -160,7 +160,8 @@ async fn nothing_of_a_document_runs() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let server = up(folder.path(), &[], &[]).await?;
     let evil = "wicked <img src=x onerror=\"window.owned=1\"> <script>window.owned=1</script> <b onclick=\"window.owned=1\">bold</b> </pre>";
-    let document = json!({"id": evil, "title": evil, "body": evil.repeat(3), "url": "javascript:window.owned=1", evil: evil});
+    let document =
+        json!({"id": evil, "title": evil, "body": evil.repeat(3), "url": "javascript:window.owned=1", "<b>field</b>": evil});
     server.publish("notes", &[document, json!({"id": "b", "title": "A tree"})]).await?;
     server.found("notes", 2).await?;
     let browser = Browser::start(1000, 900).await?;

@@ -7,7 +7,7 @@ $("query").addEventListener("input", () => {
     const query = $("query").value.trim();
     if (query === state.query && state.page === 0) return;
     Object.assign(state, { query, page: 0 });
-    search();
+    search({ typed: true });
   }, DEBOUNCE_MS);
 });
 $("form").addEventListener("submit", (event) => {

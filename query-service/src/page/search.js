@@ -1,6 +1,6 @@
 // Searching as one types, and what is shown of the answer.
 
-let running = null, timer = 0;
+let running = null, timer = 0, typing = false;
 
 function wipe() {
   $("hits").replaceChildren();
@@ -77,11 +77,15 @@ function busy(on) {
   $("hits").setAttribute("aria-busy", String(on));
 }
 
-/** Searches for what the state says; a search that is still under way is cancelled. */
-async function search({ push = false } = {}) {
+/**
+ * Searches for what the state says; a search that is still under way is cancelled. `push`: the way back leads to the search
+ * before. What is typed in one go is one step of it.
+ */
+async function search({ push = false, typed = false } = {}) {
   clearTimeout(timer);
   if (running) running.abort();
-  writeAddress(push);
+  writeAddress(typed ? !typing : push);
+  typing = typed;
   show($("clear"), $("query").value !== "");
   if (!state.index) return;
   const mine = running = new AbortController();
