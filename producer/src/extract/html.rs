@@ -231,7 +231,7 @@ fn is_heading(name: &str) -> bool {
     matches!(name, "h1" | "h2" | "h3" | "h4" | "h5" | "h6")
 }
 
-/// Elements within a run of text; all others end a block.
+/// Elements within a run of text, and those that nobody sees; all others end a block.
 fn is_inline(name: &str) -> bool {
     matches!(
         name,
@@ -260,12 +260,15 @@ fn is_inline(name: &str) -> bool {
             | "ruby"
             | "s"
             | "samp"
+            | "script"
             | "small"
             | "span"
             | "strike"
             | "strong"
+            | "style"
             | "sub"
             | "sup"
+            | "template"
             | "time"
             | "tt"
             | "u"
@@ -315,7 +318,7 @@ mod tests {
             ("<p>one<p>two<table><tr><td>a<td>b<tr><td>c</table>", "one\ntwo\na b\nc"),
             ("<ul><li>one<li>two</ul>", "one\ntwo"),
             ("</nav></div>text</p>", "text"),
-            ("<p>text<!-- comment --> more<", "text more <"),
+            ("<p>text<!-- comment --> more<", "text more<"),
             ("<script>never ended", ""),
             ("<select><option>a<option>b</select><p>text", "text"),
             ("<div aria-hidden=true>x</div>y", "y"),

@@ -46,7 +46,7 @@ impl Fetcher {
             .no_proxy()
             .dns_resolver(GuardedResolver::new(resolver, guard.clone(), timeout))
             .pool_max_idle_per_host(0)
-            .timeout(timeout)
+            // The time limit is around all of it, see `page`.
             .build()?;
         let extractions = Arc::new(Semaphore::new(EXTRACTIONS));
         Ok(Self { http, guard, timeout, max_bytes: config.max_bytes.get().into(), extractions })
