@@ -31,7 +31,7 @@ async fn write(world: &World, id: &str) {
     world.broker.ports.log.append(&LogName::Partition(partition), message).await.unwrap().await.unwrap();
 }
 
-async fn replay(world: &World, request: &str) -> (u64, u64) {
+async fn replay(world: &World, request: &'static str) -> (u64, u64) {
     let (status, answer) = world.ask("POST", "/dead-letters/replay", request).await;
     assert_eq!((status, &answer["complete"]), (200, &json!(true)), "{answer}");
     assert_eq!(answer["skipped"].as_array().unwrap().len() as u64, answer["skipped_count"].as_u64().unwrap());
