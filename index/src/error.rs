@@ -7,6 +7,8 @@ use tantivy::TantivyError;
 use tantivy::directory::error::{LockError, OpenDirectoryError, OpenReadError};
 use warren_protocol::rpc::Failure;
 
+use crate::query::TOO_MUCH;
+
 /// Why an index cannot be opened or written.
 #[derive(Debug, thiserror::Error)]
 pub enum IndexError {
@@ -80,14 +82,32 @@ pub enum SearchError {
     /// The query is at fault; the text is for whoever wrote it, and names the place or the field.
     #[error("{0}")]
     InvalidQuery(String),
+    /// Another part of the request is at fault.
+    #[error("{detail}")]
+    InvalidRequest {
+        /// Which.
+        field: &'static str,
+        /// What is wrong with it, and what to do.
+        detail: String,
+    },
     /// The index cannot be read: a defect, or a broken disk.
     #[error("the index cannot be read: {0}")]
-    Internal(#[from] TantivyError),
+    Internal(TantivyError),
+}
+
+impl From<TantivyError> for SearchError {
+    fn from(error: TantivyError) -> Self {
+        match error {
+            // Found out while it ran.
+            TantivyError::InvalidArgument(text) if text.starts_with(TOO_MUCH) => Self::InvalidQuery(text),
+            error => Self::Internal(error),
+        }
+    }
 }
 
 impl From<std::io::Error> for SearchError {
     fn from(error: std::io::Error) -> Self {
-        Self::Internal(error.into())
+        Self::Internal(TantivyError::from(error))
     }
 }
 
@@ -95,6 +115,7 @@ impl From<SearchError> for Failure {
     fn from(error: SearchError) -> Self {
         match error {
             SearchError::InvalidQuery(text) => Self::InvalidQuery(text),
+            SearchError::InvalidRequest { field, detail } => Self::InvalidRequest { field: field.to_owned(), detail },
             SearchError::Internal(error) => Self::Internal(error.to_string()),
         }
     }

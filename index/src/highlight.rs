@@ -1,21 +1,22 @@
 //! Passages of a document in which the words of a query stand.
 
+mod passages;
+
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde_json::{Map, Value};
 use tantivy::schema::{Field, Term, Type};
-use tantivy::snippet::SnippetGenerator;
 use tantivy::tokenizer::TokenizerManager;
 use tantivy::{Searcher, TantivyError};
-use warren_protocol::search::Highlights;
+use warren_protocol::search::{Highlight, Highlights};
 
 use crate::analysis;
+use crate::parts::Parts;
+use crate::query::Matcher;
 use crate::schema::{Fields, Kind};
+use passages::Finder;
 
-/// The length of a passage, in bytes of text.
-const PASSAGE_BYTES: usize = 150;
-/// A passage that is longer is one huge word: not for the eye.
-const MAX_PASSAGE_BYTES: usize = 1000;
 /// The most fields of one document that have passages.
 const MAX_FIELDS: usize = 10;
 /// The most text of one document that is looked through, in bytes.
@@ -34,21 +35,36 @@ pub(crate) enum Scope {
 
 /// The words that a query seeks.
 #[derive(Debug, Default)]
-pub(crate) struct Sought(BTreeMap<Scope, BTreeMap<String, Term>>);
+pub(crate) struct Sought(BTreeMap<Scope, Words>);
+
+#[derive(Debug, Default)]
+struct Words {
+    exact: BTreeMap<String, Term>,
+    patterns: Vec<Arc<Matcher>>,
+}
 
 impl Sought {
     pub(crate) fn add(&mut self, scope: &Scope, word: String, term: Term) {
-        if !self.0.contains_key(scope) {
-            self.0.insert(scope.clone(), BTreeMap::new());
-        }
-        if let Some(words) = self.0.get_mut(scope) {
-            words.insert(word, term);
-        }
+        self.at(scope).exact.insert(word, term);
+    }
+
+    /// Words that a pattern describes.
+    pub(crate) fn add_pattern(&mut self, scope: &Scope, pattern: Arc<Matcher>) {
+        self.at(scope).patterns.push(pattern);
+    }
+
+    fn at(&mut self, scope: &Scope) -> &mut Words {
+        self.0.entry(scope.clone()).or_default()
+    }
+
+    /// The words themselves, each once for each field; those that a pattern describes are not among them.
+    pub(crate) fn terms(&self) -> impl Iterator<Item = &Term> {
+        self.0.values().flat_map(|words| words.exact.values())
     }
 
     /// The text fields in which words are sought.
     pub(crate) fn text_fields(&self) -> Vec<Field> {
-        let terms = self.0.values().filter_map(|words| words.values().next());
+        let terms = self.0.values().filter_map(|words| words.exact.values().next());
         terms.filter(|term| term.typ() == Type::Str).map(Term::field).collect()
     }
 }
@@ -56,17 +72,21 @@ impl Sought {
 /// Finds the passages of one query.
 pub(crate) struct Highlighter<'a> {
     fields: &'a Fields,
-    generators: BTreeMap<Scope, SnippetGenerator>,
+    options: &'a Highlight,
+    /// The fields that may have passages; `None`: all.
+    wanted: Option<Parts<'a>>,
+    finders: BTreeMap<Scope, Finder>,
 }
 
 impl<'a> Highlighter<'a> {
     pub(crate) fn new(
         sought: &Sought,
+        options: &'a Highlight,
         searcher: &Searcher,
         analyzers: &TokenizerManager,
         fields: &'a Fields,
     ) -> Result<Self, TantivyError> {
-        let mut generators = BTreeMap::new();
+        let mut finders = BTreeMap::new();
         for (scope, words) in &sought.0 {
             let analyzer = match scope {
                 Scope::Defined(name) => fields.analyzer_of(name),
@@ -74,22 +94,31 @@ impl<'a> Highlighter<'a> {
             };
             let everywhere = matches!(scope, Scope::Path(_)).then(|| sought.0.get(&Scope::AllDynamic)).flatten();
             let mut weights = BTreeMap::new();
-            for (word, term) in words.iter().chain(everywhere.into_iter().flatten()) {
-                // Rare words make the better passage.
-                weights.insert(word.clone(), 1.0 / (1.0 + searcher.doc_freq(term)? as f32));
+            let mut patterns = Vec::new();
+            for words in [Some(words), everywhere].into_iter().flatten() {
+                for (word, term) in &words.exact {
+                    // Rare words make the better passage.
+                    weights.insert(word.clone(), 1.0 / (1.0 + searcher.doc_freq(term)? as f32));
+                }
+                patterns.extend(words.patterns.iter().cloned());
             }
             let analyzer = analyzers
                 .get(analyzer)
                 .ok_or_else(|| TantivyError::InternalError(format!("the analyzer {analyzer} is not registered")))?;
-            generators.insert(scope.clone(), SnippetGenerator::new(weights, analyzer, Field::from_field_id(0), PASSAGE_BYTES));
+            finders.insert(scope.clone(), Finder::new(weights, patterns, analyzer));
         }
-        Ok(Self { fields, generators })
+        Ok(Self { fields, options, wanted: options.fields.as_deref().map(Parts::new), finders })
     }
 
-    /// The passages of a document: for each field, the one with the most words of the query.
+    /// Whether no document has a passage.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.finders.is_empty()
+    }
+
+    /// The passages of a document: for each field, those with the rarest words of the query, in the order of the text.
     pub(crate) fn passages(&self, body: &[u8]) -> Highlights {
         let mut found = Highlights::new();
-        if self.generators.is_empty() {
+        if self.is_idle() {
             return found;
         }
         let Ok(document) = serde_json::from_slice::<Map<String, Value>>(body) else {
@@ -100,8 +129,8 @@ impl<'a> Highlighter<'a> {
             match self.fields.defined.get(name).map(|field| field.kind) {
                 _ if *name == self.fields.id_field => {}
                 Some(Kind::Text(_)) => {
-                    if let Some(generator) = self.generators.get(&Scope::Defined(name.clone())) {
-                        collect(value, name.clone(), &mut |_| Some(generator), &mut texts);
+                    if let Some(finder) = self.finders.get(&Scope::Defined(name.clone())) {
+                        collect(value, name.clone(), &mut |_| Some(finder), &mut texts);
                     }
                 }
                 Some(Kind::Object) => collect(value, name.clone(), &mut |path| self.dynamic(path), &mut texts),
@@ -109,59 +138,43 @@ impl<'a> Highlighter<'a> {
                 _ => {}
             }
         }
+        if let Some(wanted) = &self.wanted {
+            texts.retain(|path, _| wanted.has(path));
+        }
         let mut left = MAX_TEXT_BYTES;
-        for (path, (generator, values)) in texts {
+        for (path, (finder, values)) in texts {
             if found.len() == MAX_FIELDS || left == 0 {
                 break;
             }
-            if let Some(passage) = best_passage(generator, &values, &mut left) {
-                found.insert(path, vec![passage]);
+            let passages = finder.passages(&values, &mut left, self.options);
+            if !passages.is_empty() {
+                found.insert(path, passages);
             }
         }
         found
     }
 
-    fn dynamic(&self, path: &str) -> Option<&SnippetGenerator> {
-        self.generators.get(&Scope::Path(path.to_owned())).or_else(|| self.generators.get(&Scope::AllDynamic))
+    fn dynamic(&self, path: &str) -> Option<&Finder> {
+        self.finders.get(&Scope::Path(path.to_owned())).or_else(|| self.finders.get(&Scope::AllDynamic))
     }
 }
 
-type Texts<'a> = BTreeMap<String, (&'a SnippetGenerator, Vec<&'a str>)>;
+type Texts<'a> = BTreeMap<String, (&'a Finder, Vec<&'a str>)>;
 
 /// Collects the strings in `value` by their paths, with what finds passages there.
-fn collect<'a>(
-    value: &'a Value,
-    path: String,
-    generator: &mut impl FnMut(&str) -> Option<&'a SnippetGenerator>,
-    texts: &mut Texts<'a>,
-) {
+fn collect<'a>(value: &'a Value, path: String, finder: &mut impl FnMut(&str) -> Option<&'a Finder>, texts: &mut Texts<'a>) {
     match value {
         Value::String(text) => {
             if let Some((_, values)) = texts.get_mut(&path) {
                 values.push(text);
-            } else if let Some(generator) = generator(&path) {
-                texts.insert(path, (generator, vec![text]));
+            } else if let Some(finder) = finder(&path) {
+                texts.insert(path, (finder, vec![text]));
             }
         }
-        Value::Array(items) => items.iter().for_each(|item| collect(item, path.clone(), generator, texts)),
+        Value::Array(items) => items.iter().for_each(|item| collect(item, path.clone(), finder, texts)),
         Value::Object(object) => {
-            object.iter().for_each(|(key, item)| collect(item, format!("{path}.{key}"), generator, texts));
+            object.iter().for_each(|(key, item)| collect(item, format!("{path}.{key}"), finder, texts));
         }
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
-}
-
-fn best_passage(generator: &SnippetGenerator, values: &[&str], left: &mut usize) -> Option<String> {
-    let mut best = None;
-    let mut most = 0;
-    for text in values {
-        let text = &text[..text.floor_char_boundary(*left)];
-        *left -= text.len();
-        let passage = generator.snippet(text);
-        if passage.highlighted().len() > most && passage.fragment().len() <= MAX_PASSAGE_BYTES {
-            most = passage.highlighted().len();
-            best = Some(passage);
-        }
-    }
-    best.map(|passage| passage.to_html())
 }

@@ -5,10 +5,11 @@
 //!
 //! The way of a document: [`document`] checks it and gives it an id, [`partition`] says where it belongs, [`batch`]
 //! is the form in which a partition log keeps it, [`writer`] is how a follower of that log applies it once.
-//! The way of a query: [`search`] is what a client sends and gets, [`rpc`] what travels between the query service
-//! and the workers. What cannot go its way becomes a [`dead_letter`]; a [`source`] is a way in for messages that were
-//! not made for Warren.
+//! The way of a query: [`search`] is what a client sends and gets, [`query`] what it seeks, [`rpc`] what travels between the query
+//! service and the workers; [`aggregations`] and [`suggest`] are what is computed on the way. [`receipt`] goes back to whoever wrote.
+//! What cannot go its way becomes a [`dead_letter`]; a [`source`] is a way in for messages that were not made for Warren.
 
+pub mod aggregations;
 pub mod announcement;
 pub mod batch;
 pub mod catalog;
@@ -16,12 +17,16 @@ pub mod dead_letter;
 pub mod definition;
 pub mod document;
 pub mod index_name;
+pub mod merging;
 pub mod partition;
 pub mod ports;
 pub mod problem;
+pub mod query;
+pub mod receipt;
 pub mod rpc;
 pub mod search;
 pub mod source;
+pub mod suggest;
 pub mod writer;
 
 pub use batch::{Batch, Operation, Payload, PayloadBuilder};
@@ -30,4 +35,5 @@ pub use document::DocumentId;
 pub use index_name::{Generation, IndexName, IndexRef};
 pub use partition::{PartitionId, partition_of};
 pub use problem::Problem;
+pub use query::{Query, QueryInput};
 pub use source::{SourceDefinition, SourceEntry, SourceName};

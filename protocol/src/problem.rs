@@ -67,6 +67,8 @@ codes! {
     MissingPointer = "missing_pointer", 400, "The message lacks what the source looks for";
     /// A value does not have the type that the index definition gives its field.
     InvalidField = "invalid_field", 400, "A field does not have its defined type";
+    /// Aggregations would make too many buckets, or take too much memory.
+    TooManyBuckets = "too_many_buckets", 400, "The aggregations are too large";
     /// No key, or a wrong one.
     Unauthorized = "unauthorized", 401, "An API key is needed";
     /// The request's `Host` or `Origin` is not one that this server answers to.

@@ -1,12 +1,15 @@
 //! The HTTP edge of the query service: parameters in, domain calls, answers out.
 
+mod book;
 mod dead_letters;
 mod documents;
 mod indexes;
+mod merge;
 mod page;
 mod search;
 mod sources;
 mod status;
+mod suggest;
 
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -20,6 +23,9 @@ pub(crate) fn api() -> OpenApiRouter<QueryService> {
         .routes(routes!(indexes::list))
         .routes(routes!(indexes::show, indexes::create, indexes::delete))
         .routes(routes!(search::by_parameters, search::by_request))
+        .routes(routes!(book::query))
+        .routes(routes!(suggest::suggest))
+        .routes(routes!(merge::merge))
         .routes(routes!(documents::show))
         .routes(routes!(status::status))
         .routes(routes!(dead_letters::list, dead_letters::purge))

@@ -32,6 +32,8 @@ pub struct Config {
     pub indexes: IndexesConfig,
     /// The ways in.
     pub producer: ProducerConfig,
+    /// Links: how pages are fetched.
+    pub links: LinksConfig,
     /// Indexing and searching.
     pub worker: WorkerConfig,
     /// Fanning out and merging.
@@ -107,8 +109,36 @@ pub struct ProducerConfig {
     pub max_attempts: NonZeroU32,
     /// For tests: whether a message with the header `warren-test-panic` makes its handler panic.
     pub test_panics: bool,
-    /// How many rejected documents an answer lists; all are counted.
+    /// How many rejected documents an answer lists, and how many that cannot be found yet; all are counted.
     pub max_rejected_listed: u32,
+    /// How long a receipt is waited for, in milliseconds; after that it is unknown when the document can be found.
+    pub receipt_timeout_ms: NonZeroU64,
+    /// How many documents wait for their receipts at a time; those beyond get none.
+    pub max_receipts: NonZeroU32,
+}
+
+/// Links: how pages are fetched.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LinksConfig {
+    /// Whether to fetch the pages of links that were fed.
+    pub fetch: bool,
+    /// How many pages are fetched at a time.
+    pub concurrency: NonZeroU16,
+    /// How many of them from one host.
+    pub per_host: NonZeroU16,
+    /// The pause between two requests to one host, in milliseconds.
+    pub host_pause_ms: u64,
+    /// How long a page may take, from the look-up of its host to its last byte, redirects included, in milliseconds.
+    pub timeout_ms: NonZeroU64,
+    /// The largest page, in bytes, as sent and unpacked.
+    pub max_bytes: NonZeroU32,
+    /// How often a page that cannot be had is asked for, with growing pauses between; then its link is a dead letter.
+    pub attempts: NonZeroU16,
+    /// Whether addresses that are not public may be asked, and any port: those of this machine and its networks.
+    pub allow_private: bool,
+    /// What fetchers call themselves.
+    pub user_agent: String,
 }
 
 /// Indexing and searching.
@@ -123,6 +153,11 @@ pub struct WorkerConfig {
     pub search_threads: Option<NonZeroU16>,
     /// How many bytes of documents one answer carries along with its hits; what is beyond is fetched by id if it is needed.
     pub max_answer_bytes: NonZeroU32,
+    /// How many commits are kept at a time for searches whose documents are still to be fetched; beyond, they are fetched from the
+    /// present one.
+    pub max_views: NonZeroU32,
+    /// How many bytes the aggregations of one search may take while a partition collects them.
+    pub max_aggregation_bytes: NonZeroU32,
     /// The pause between two looks at the slots, in milliseconds.
     pub claim_interval_ms: NonZeroU64,
 }
@@ -133,8 +168,15 @@ pub struct WorkerConfig {
 pub struct QueryConfig {
     /// How many searches are under way at a time; beyond, they are answered 429.
     pub max_concurrent: NonZeroU32,
+    /// How many of them may come over AMQP; beyond, they wait in their queue.
+    pub amqp_concurrent: NonZeroU16,
     /// How many bytes of a partition's log a replay of dead letters reads to learn what was written since.
     pub max_replay_bytes: NonZeroU64,
+    /// For how long the statistics of a query are taken for those of now, in milliseconds; 0: not at all.
+    pub statistics_cache_ms: u64,
+    /// How many buckets the aggregations of one search may have, in a partition and in the answer; terms aggregations are exact up to
+    /// there.
+    pub max_buckets: NonZeroU32,
 }
 
 /// The server that the commands of `warren` talk to.
@@ -219,6 +261,7 @@ impl Default for Config {
             auth: AuthConfig::default(),
             indexes: IndexesConfig::default(),
             producer: ProducerConfig::default(),
+            links: LinksConfig::default(),
             worker: WorkerConfig::default(),
             query: QueryConfig::default(),
             client: ClientConfig::default(),
@@ -262,6 +305,24 @@ impl Default for ProducerConfig {
             max_attempts: n32(3),
             test_panics: false,
             max_rejected_listed: 100,
+            receipt_timeout_ms: n64(60_000),
+            max_receipts: n32(100_000),
+        }
+    }
+}
+
+impl Default for LinksConfig {
+    fn default() -> Self {
+        Self {
+            fetch: true,
+            concurrency: n16(16),
+            per_host: n16(2),
+            host_pause_ms: 250,
+            timeout_ms: n64(30_000),
+            max_bytes: n32(4 * MIB),
+            attempts: n16(5),
+            allow_private: false,
+            user_agent: concat!("warren/", env!("CARGO_PKG_VERSION")).to_owned(),
         }
     }
 }
@@ -273,6 +334,8 @@ impl Default for WorkerConfig {
             refresh_interval_ms: n64(100),
             search_threads: None,
             max_answer_bytes: n32(MIB),
+            max_views: n32(256),
+            max_aggregation_bytes: n32(32 * MIB),
             claim_interval_ms: n64(1000),
         }
     }
@@ -280,7 +343,13 @@ impl Default for WorkerConfig {
 
 impl Default for QueryConfig {
     fn default() -> Self {
-        Self { max_concurrent: n32(256), max_replay_bytes: n64(1 << 30) }
+        Self {
+            max_concurrent: n32(256),
+            amqp_concurrent: n16(32),
+            max_replay_bytes: n64(1 << 30),
+            statistics_cache_ms: 1000,
+            max_buckets: n32(65_536),
+        }
     }
 }
 
@@ -302,6 +371,9 @@ impl Config {
     pub const MAX_DOCUMENT_BYTES: u32 = 12 * MIB;
     /// Batches stay below it, in bytes.
     pub const MAX_BATCH_BYTES: u32 = MIB;
+
+    /// Pages that are fetched at a time: the queue hands out three times as many.
+    pub const MAX_FETCHERS: u16 = 1000;
 
     /// Checks the rules that span more than one type; the error names the key.
     pub fn validate(&self) -> Result<(), ConfigError> {
@@ -326,6 +398,17 @@ impl Config {
             let rule = format!("is {}, less than http.max_document_bytes, {document}", self.producer.buffer_bytes);
             return refuse("producer.buffer_bytes", rule);
         }
+        if self.links.concurrency.get() > Self::MAX_FETCHERS {
+            let rule = format!("is {}: take at most {}", self.links.concurrency, Self::MAX_FETCHERS);
+            return refuse("links.concurrency", rule);
+        }
+        if self.links.host_pause_ms > 60_000 {
+            return refuse("links.host_pause_ms", format!("is {}: take at most 60000", self.links.host_pause_ms));
+        }
+        let printable = |text: &str| !text.is_empty() && text.bytes().all(|byte| (b' '..=b'~').contains(&byte));
+        if !printable(&self.links.user_agent) {
+            return refuse("links.user_agent", format!("is {:?}: take printable ASCII", self.links.user_agent));
+        }
         if self.producer.max_message_bytes.get() < document {
             let rule = format!("is {}, less than http.max_document_bytes, {document}", self.producer.max_message_bytes);
             return refuse("producer.max_message_bytes", rule);
@@ -349,12 +432,15 @@ mod tests {
     #[test]
     fn each_rule_names_its_key() {
         type Spoil = fn(&mut Config);
-        let cases: [(&str, Spoil); 7] = [
+        let cases: [(&str, Spoil); 10] = [
             ("http.max_document_bytes", |c| c.http.max_document_bytes = n32(33 * MIB)),
             ("http.max_body_bytes", |c| c.http.max_body_bytes = n64(5)),
             ("http.hosts", |c| c.http.hosts = vec!["http://a".to_owned()]),
             ("producer.batch_bytes", |c| c.producer.batch_bytes = n32(MIB)),
             ("producer.buffer_bytes", |c| c.producer.buffer_bytes = n32(MIB)),
+            ("links.concurrency", |c| c.links.concurrency = n16(1001)),
+            ("links.host_pause_ms", |c| c.links.host_pause_ms = 60_001),
+            ("links.user_agent", |c| c.links.user_agent = "a\nb".to_owned()),
             ("producer.max_message_bytes", |c| c.producer.max_message_bytes = n32(MIB)),
             ("log.level", |c| c.log.level = "a=b=c".to_owned()),
         ];

@@ -2,14 +2,19 @@
 
 #![expect(clippy::expect_used, reason = "a test fails by panicking; clippy itself knows #[test] functions only")]
 
+mod aggregations;
 mod bounded_log;
+mod clients;
 mod crashes;
 mod dead_letters;
 mod elastic;
 mod foreign;
 mod foreign_clients;
 mod intake;
+mod links;
 mod page;
+mod ranking;
+mod receipts;
 mod recovery;
 mod refusals;
 mod rolling;

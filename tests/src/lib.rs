@@ -5,6 +5,7 @@
 
 pub mod api;
 pub mod bad_documents;
+pub mod browser;
 pub mod deployment;
 pub mod http;
 pub mod ledger;
@@ -19,6 +20,7 @@ pub mod status;
 pub mod store;
 pub mod verification;
 pub mod watcher;
+pub mod web;
 pub mod writers;
 
 pub use api::Api;

@@ -96,6 +96,20 @@ pub(super) fn returned(letter: &BasicProperties, routing_key: Option<&str>) -> B
     copy(letter, table, |property| property != "reply_to")
 }
 
+/// The properties of a message that is published again to be retried: the original ones, with the headers that its consumer
+/// gave it in place of those that speak of its way so far.
+pub(super) fn retried(original: &BasicProperties, message: &Message) -> Result<BasicProperties, Failure> {
+    let mut table = without(original, &dead_letter::BROKER_HEADERS);
+    for (name, value) in &message.headers {
+        let of_its_way = dead_letter::BROKER_HEADERS.contains(&name.as_str());
+        let known = table.inner().get(name.as_str()).and_then(header_text);
+        if !of_its_way && known.as_ref() != Some(value) {
+            table.insert(short("a header's name", name)?, text(value));
+        }
+    }
+    Ok(copy(original, table, |_| true))
+}
+
 /// The headers but for these.
 fn without(properties: &BasicProperties, names: &[&str]) -> FieldTable {
     let mut table = FieldTable::default();
@@ -199,7 +213,11 @@ mod tests {
 
     #[test]
     fn a_dead_letter_says_why_and_cannot_expire() {
-        let headers = super::super::topology::table([("x-delivery-count", AMQPValue::LongLongInt(2)), ("own", text("kept"))]);
+        let headers = super::super::topology::table([
+            ("x-delivery-count", AMQPValue::LongLongInt(2)),
+            ("warren-attempts", text("4")),
+            ("own", text("kept")),
+        ]);
         let original = BasicProperties::default()
             .with_expiration("10".into())
             .with_user_id("somebody".into())
@@ -218,5 +236,27 @@ mod tests {
         let back = returned(&letter, Some("orders"));
         let kept: Vec<_> = super::headers(back.headers().as_ref().unwrap()).into_keys().collect();
         assert_eq!(kept, ["own", "warren-routing-key"]);
+    }
+
+    #[test]
+    fn a_retried_message_leaves_its_way_behind() {
+        let table = super::super::topology::table([
+            ("x-delivery-count", AMQPValue::LongLongInt(2)),
+            ("x-death", text("…")),
+            ("x-first-death-queue", text("q")),
+            ("own", AMQPValue::Boolean(true)),
+            ("number", AMQPValue::LongInt(7)),
+        ]);
+        let original = BasicProperties::default().with_message_id("m".into()).with_expiration("10".into()).with_headers(table);
+        let mut delivery = Delivery::mock(1, "".into(), "packages".into(), false, Vec::new());
+        delivery.properties = original.clone();
+        let mut message = from_amqp(&mut delivery);
+        message.headers.insert("warren-attempts".to_owned(), "1".to_owned());
+        let again = retried(&original, &message).unwrap();
+        assert_eq!((again.expiration(), again.message_id().as_ref().unwrap().as_str()), (&None, "m"));
+        let table = again.headers().as_ref().unwrap().inner();
+        let names: Vec<_> = table.keys().map(ShortString::as_str).collect();
+        assert_eq!(names, ["number", "own", "warren-attempts"]);
+        assert_eq!((&table["number"], &table["own"]), (&AMQPValue::LongInt(7), &AMQPValue::Boolean(true)));
     }
 }

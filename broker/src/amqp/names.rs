@@ -3,6 +3,8 @@
 
 /// Topic exchange: documents from any client, routed by the name of the index.
 pub(super) const DOCUMENTS: &str = "warren.documents";
+/// Topic exchange: links to be fetched, routed by the name of the index.
+pub(super) const LINKS: &str = "warren.links";
 /// Topic exchange: searches from any client, routed by the name of the index.
 pub(super) const SEARCH_EXCHANGE: &str = "warren.search";
 /// The queue behind it, for which the query services compete.

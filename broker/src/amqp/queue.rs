@@ -22,7 +22,7 @@ use warren_protocol::ports::{
 use super::connection::{Context, Link};
 use super::consumer::{Attached, Source, attach};
 use super::failure::{Failure, queue_error, until};
-use super::message::{attempts, buried, from_amqp, returned, short, to_amqp};
+use super::message::{attempts, buried, from_amqp, retried, returned, short, to_amqp};
 use super::names;
 use super::pool::Pool;
 use super::topology;
@@ -43,6 +43,7 @@ pub(super) struct QuorumQueues {
 fn exchange(queue: QueueName) -> &'static str {
     match queue {
         QueueName::Intake => names::DOCUMENTS,
+        QueueName::Links => names::LINKS,
         QueueName::DeadLetters => names::DEAD,
     }
 }
@@ -288,6 +289,13 @@ impl Settle for Consumed {
     async fn settle(self: Box<Self>, message: Message, settlement: Settlement) -> Result<(), QueueError> {
         match settlement {
             Settlement::Done => self.ack().await,
+            Settlement::Retry { after } if self.label.parse() == Ok(QueueName::Links) => {
+                let error = |failure| queue_error(QueueName::Links, failure);
+                let properties = retried(&self.properties, &message).map_err(error)?;
+                let pause = topology::pause_exchange(after);
+                self.pool.publish(&pause, &message.routing_key, properties, message.body).await.map_err(error)?;
+                self.ack().await
+            }
             Settlement::Retry { after } => {
                 sleep(after).await;
                 // Rejected, not nacked: only that counts towards the delivery limit on every version.

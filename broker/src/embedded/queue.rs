@@ -23,10 +23,11 @@ use super::store::{Store, StoreError};
 use super::writer::{Failure, Writer};
 use state::{Hold, Queue, Unsettled};
 
-/// Both queues of the folder.
+/// The queues of the folder.
 #[derive(Clone)]
 pub(super) struct Queues {
     intake: Arc<Queue>,
+    links: Arc<Queue>,
     dead_letters: Arc<Queue>,
     writer: Writer,
     closing: CancellationToken,
@@ -36,6 +37,7 @@ impl Queues {
     pub(super) fn open(store: &Store, writer: Writer, closing: CancellationToken) -> Result<Self, StoreError> {
         Ok(Self {
             intake: Arc::new(Queue::open(QueueName::Intake, store.intake.clone())?),
+            links: Arc::new(Queue::open(QueueName::Links, store.links.clone())?),
             dead_letters: Arc::new(Queue::open(QueueName::DeadLetters, store.dead_letters.clone())?),
             writer,
             closing,
@@ -45,6 +47,7 @@ impl Queues {
     fn queue(&self, name: QueueName) -> &Arc<Queue> {
         match name {
             QueueName::Intake => &self.intake,
+            QueueName::Links => &self.links,
             QueueName::DeadLetters => &self.dead_letters,
         }
     }
@@ -186,6 +189,9 @@ impl Settle for LocalSettle {
         let unsettled = hold.settle().ok_or_else(|| QueueError::Lost(name.to_string()))?;
         match settlement {
             Settlement::Done => queues.remove(unsettled).await,
+            Settlement::Retry { after } if name == QueueName::Links => {
+                queues.put_back(unsettled, message, Instant::now() + after.min(MAX_PAUSE)).await
+            }
             Settlement::Retry { after } => {
                 unsettled.retry(Instant::now() + after.min(MAX_PAUSE));
                 Ok(())
@@ -213,6 +219,16 @@ impl Queues {
             move || unsettled.done()
         };
         self.writer.commit(0, prepare).await.map_err(unavailable)
+    }
+
+    /// Keeps a message as its consumer leaves it, and lets it wait for a pause.
+    async fn put_back(&self, unsettled: Unsettled, message: Message, due: Instant) -> Result<(), QueueError> {
+        let value = record::encode(&message).map_err(|error| QueueError::Unavailable(error.to_string()))?;
+        let prepare = move |batch: &mut OwnedWriteBatch| {
+            let replaced = unsettled.replace(batch, value);
+            move || replaced.retry(due)
+        };
+        self.writer.commit(message.body.len(), prepare).await.map_err(unavailable)
     }
 
     async fn enqueue(&self, queue: QueueName, message: Message) -> Result<(), QueueError> {

@@ -1,7 +1,9 @@
 //! Passages, and how much of a reply they and the documents take.
 
-use super::{definition, filled, spec};
-use crate::{PartitionIndex, SearchSpec};
+use warren_protocol::Query;
+
+use super::{SearchSpec, Searching, definition, filled, spec};
+use crate::PartitionIndex;
 
 fn passages(index: &PartitionIndex, query: &str) -> Vec<(String, Vec<String>)> {
     let spec = SearchSpec { highlight: true, max_bytes: 1_000_000, ..spec(query, 1) };
@@ -38,7 +40,8 @@ fn words_are_marked_where_they_were_sought_and_html_is_escaped() {
     assert_eq!(passages(&index, "id:needle"), []);
     assert_eq!(passages(&index, "*"), []);
 
-    let fetched = index.fetch(&["needle".to_owned()], Some("title:server +(")).unwrap().remove(0).unwrap();
+    let fetched =
+        index.fetch(&["needle".to_owned()], Some(&Query::parse("title:server +(", true).unwrap())).unwrap().remove(0).unwrap();
     assert_eq!(fetched.highlights.keys().collect::<Vec<_>>(), ["title"]);
     assert_eq!(fetched.body, body.as_bytes());
 }
