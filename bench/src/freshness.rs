@@ -94,8 +94,8 @@ pub(crate) async fn run(args: &FreshnessArgs) -> Result<()> {
     let measured = Arc::new(Mutex::new(Measured::default()));
     let elapsed = publish(args, &producer, &entry, trial.stack.query()?, &measured).await?;
     let published = u64::from(args.rate) * u64::from(args.seconds);
-    producer.close().await;
     stop.request();
+    producer.close().await;
     broker.close().await;
     let measured = measured.lock().unwrap_or_else(PoisonError::into_inner);
     println!(
