@@ -1,5 +1,6 @@
 //! Searching one partition.
 
+mod ids;
 pub(crate) mod scoring;
 mod top;
 

@@ -2,6 +2,7 @@
 
 mod fields;
 mod highlights;
+mod ids;
 mod killing;
 mod opening;
 mod ranking;

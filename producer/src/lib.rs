@@ -3,9 +3,10 @@
 //!
 //! From the edge inwards: [`http`] and [`intake`] take documents, [`split`] cuts a body into documents, [`admission`]
 //! checks them, [`upload`] counts what becomes of them, [`publisher`] hands each to the lane of its partition, and a lane packs,
-//! appends and confirms, exactly once. [`log_space`] refuses what would fill a log with what no snapshot has.
+//! appends and confirms, exactly once. [`delete_by_query`] asks workers for what is to be deleted. [`log_space`] refuses what would fill a log with what no snapshot has.
 
 pub mod admission;
+pub mod delete_by_query;
 pub mod http;
 pub mod intake;
 mod lane;
@@ -15,10 +16,13 @@ pub mod split;
 pub mod upload;
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 
-use warren_protocol::ports::Ports;
+use tokio::sync::Semaphore;
+use warren_protocol::ports::{Ports, SearchRpc};
 use warren_service::catalog::CatalogHandle;
 use warren_service::config::Config;
+use warren_service::readiness::Readiness;
 use warren_service::roster::Roster;
 use warren_service::stop::Stop;
 
@@ -36,6 +40,9 @@ pub struct Producer {
     pub catalog: CatalogHandle,
     /// The limits in force.
     pub config: Config,
+    rpc: Arc<dyn SearchRpc>,
+    roster: Roster,
+    uploads: Arc<Semaphore>,
     intake: Option<intake::Intake>,
     space: log_space::LogSpace,
 }
@@ -49,7 +56,9 @@ impl Producer {
             .producer
             .intake
             .then(|| intake::Intake::start(config.clone(), ports.clone(), catalog.clone(), space.clone(), stop.clone()));
-        Self { publisher, catalog, config: config.clone(), intake, space }
+        let uploads = Arc::new(Semaphore::new(config.producer.max_uploads.get() as usize));
+        let (rpc, roster) = (ports.rpc.clone(), roster.clone());
+        Self { publisher, catalog, config: config.clone(), rpc, roster, uploads, intake, space }
     }
 
     /// Waits until everything that was taken is confirmed or refused. Call it once nothing new comes in.
@@ -68,7 +77,8 @@ pub async fn run(config: Config, ports: Ports, stop: Stop) -> anyhow::Result<()>
     let catalog = CatalogHandle::start(&ports).await?;
     let roster = Roster::start(&ports, &stop).await?;
     let producer = Producer::start(&config, &ports, catalog.clone(), &roster, &stop);
-    let router = warren_service::http::finish(http::api(producer.clone()), catalog.readiness());
+    let readiness = Readiness::start(&ports, catalog);
+    let router = warren_service::http::finish(http::api(producer.clone()), move || readiness.check());
     warren_service::http::serve(listener, router, &config, &stop).await?;
     producer.close().await;
     Ok(())

@@ -63,6 +63,8 @@ codes! {
     InvalidId = "invalid_id", 400, "The document's id is not valid";
     /// A value does not have the type that the index definition gives its field.
     InvalidField = "invalid_field", 400, "A field does not have its defined type";
+    /// A row of a table does not fit its header, or is no text.
+    InvalidRow = "invalid_row", 400, "The row is not valid";
     /// No key, or a wrong one.
     Unauthorized = "unauthorized", 401, "An API key is needed";
     /// The request's `Host` or `Origin` is not one that this server answers to.

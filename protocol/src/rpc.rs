@@ -55,6 +55,15 @@ pub enum Question {
         /// The query whose passages are wanted.
         highlight: Option<String>,
     },
+    /// The ids of all documents that match, in their order, page by page.
+    Ids {
+        /// The query string; what cannot be understood is refused.
+        filter: String,
+        /// The last id of the page before.
+        after: Option<String>,
+        /// How many ids a page has at most.
+        limit: u32,
+    },
 }
 
 /// The answers to one [`Request`], in its order.
@@ -79,6 +88,13 @@ pub enum Answer {
     /// To `Fetch`: in the order of the ids, `None` for those that are not there. It may end early, with at least one, where
     /// the reply would grow too large: ask again for the rest.
     Documents(Vec<Option<Found>>),
+    /// To `Ids`.
+    Ids {
+        /// One page.
+        ids: Vec<String>,
+        /// Whether there may be another one behind it.
+        more: bool,
+    },
 }
 
 /// One hit of one partition.
@@ -230,6 +246,19 @@ mod tests {
         golden::check("reply-v1.bin", &reply().encode().unwrap());
         assert_eq!(Request::decode(&golden::read("request-v1.bin")).unwrap(), request());
         assert_eq!(Reply::decode(&golden::read("reply-v1.bin")).unwrap(), reply());
+    }
+
+    #[test]
+    fn golden_files_pin_pages_of_ids() {
+        let mut request = request();
+        request.items.truncate(1);
+        request.items[0].question = Question::Ids { filter: "kind:old".into(), after: Some("a".into()), limit: 1000 };
+        let ids = Answer::Ids { ids: vec!["b".into(), "c".into()], more: true };
+        let reply = Reply { answers: vec![Ok(ids)], ..reply() };
+        golden::check("request-ids-v1.bin", &request.encode().unwrap());
+        golden::check("reply-ids-v1.bin", &reply.encode().unwrap());
+        assert_eq!(Request::decode(&golden::read("request-ids-v1.bin")).unwrap(), request);
+        assert_eq!(Reply::decode(&golden::read("reply-ids-v1.bin")).unwrap(), reply);
     }
 
     #[test]

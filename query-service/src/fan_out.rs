@@ -99,7 +99,7 @@ impl FanOut {
         let id = PartitionId { index: index.index.clone(), partition };
         match self.ask(&id, question, RpcTarget::Partition(id.clone()), deadline).await? {
             Answered { worker, answer: Answer::Hits { total, hits } } => Ok(PartitionHits { partition, worker, total, hits }),
-            Answered { answer: Answer::Documents(_), .. } => Err(another_question()),
+            Answered { .. } => Err(another_question()),
         }
     }
 

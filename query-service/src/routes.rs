@@ -7,6 +7,7 @@ mod page;
 mod search;
 mod status;
 
+use axum::routing::get;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -20,6 +21,8 @@ pub(crate) fn api() -> OpenApiRouter<QueryService> {
         .routes(routes!(indexes::show, indexes::create, indexes::delete))
         .routes(routes!(search::by_parameters, search::by_request))
         .routes(routes!(documents::show))
+        // The document whose id is the last word of a producer's route.
+        .route("/indexes/{index}/documents/delete", get(documents::show_delete))
         .routes(routes!(status::status))
         .routes(routes!(dead_letters::list, dead_letters::purge))
 }

@@ -103,6 +103,9 @@ pub struct ProducerConfig {
     pub intake_prefetch: NonZeroU16,
     /// How many rejected documents an answer lists; all are counted.
     pub max_rejected_listed: u32,
+    /// How many uploads of many documents, and deletions by query, are worked on at once; beyond, they are answered 429. Each holds up
+    /// to `http.max_document_bytes`, and 8 MiB more if it is packed.
+    pub max_uploads: NonZeroU32,
 }
 
 /// Indexing and searching.
@@ -251,6 +254,7 @@ impl Default for ProducerConfig {
             intake: true,
             intake_prefetch: n16(1000),
             max_rejected_listed: 100,
+            max_uploads: n32(64),
         }
     }
 }

@@ -6,7 +6,7 @@ use warren_broker::Broker;
 use warren_producer::Producer;
 use warren_producer::admission::Admission;
 use warren_producer::upload::{Summary, Upload};
-use warren_protocol::IndexName;
+use warren_protocol::{IndexDefinition, IndexName};
 use warren_service::catalog::CatalogHandle;
 use warren_service::config::Config;
 use warren_service::roster::Roster;
@@ -21,6 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) struct BrokerTarget {
     broker: Broker,
     producer: Producer,
+    definition: IndexDefinition,
     upload: Option<Upload>,
     /// What was told of the upload's summary so far.
     told: Summary,
@@ -37,12 +38,19 @@ impl BrokerTarget {
         let roster = Roster::start(&broker.ports, &stop).await?;
         let producer = Producer::start(&config, &broker.ports, catalog.clone(), &roster, &stop);
         catalog.ready(Instant::now() + PATIENCE).await?;
+        let mut definition = IndexDefinition::default();
         if let Some(entry) = catalog.get(&index) {
             producer.publisher.known(&entry).await?;
+            definition = entry.definition.clone();
         }
         let admission = Admission::new(catalog, config);
         let upload = Some(Upload::new(admission, producer.publisher.clone(), index, MAX_PRINTED));
-        Ok(Self { broker, producer, upload, told: Summary::default(), stop })
+        Ok(Self { broker, producer, definition, upload, told: Summary::default(), stop })
+    }
+
+    /// What the index says of its fields.
+    pub(crate) fn definition(&self) -> IndexDefinition {
+        self.definition.clone()
     }
 
     /// Hands a part over; the summary says what is new since the last one.

@@ -9,7 +9,7 @@ use futures_util::future::join_all;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 use warren_index::{PartitionIndex, SearchError, SearchSpec};
-use warren_protocol::PartitionId;
+use warren_protocol::{DocumentId, PartitionId};
 use warren_protocol::ports::{RpcCall, RpcTarget};
 use warren_protocol::rpc::{Answer, Failure, Found, Item, Message, Question, Reply, Request};
 
@@ -92,6 +92,19 @@ fn fetch(
     Ok(documents)
 }
 
+/// A page of ids; shorter than asked where a message could not hold it.
+fn ids(
+    index: &PartitionIndex,
+    filter: &str,
+    after: Option<&str>,
+    limit: u32,
+    max_bytes: usize,
+) -> Result<Answer, SearchError> {
+    let limit = (limit as usize).clamp(1, max_bytes.div_ceil(DocumentId::MAX_LEN));
+    let ids = index.matching_ids(filter, after, limit)?;
+    Ok(Answer::Ids { more: ids.len() == limit, ids })
+}
+
 fn answer(index: &PartitionIndex, question: Question, max_bytes: usize) -> Result<Answer, Failure> {
     let answered = match question {
         Question::Search { query, lenient, hits, count, highlight } => {
@@ -99,6 +112,7 @@ fn answer(index: &PartitionIndex, question: Question, max_bytes: usize) -> Resul
             index.search(&spec).map(|result| Answer::Hits { total: result.total, hits: result.hits })
         }
         Question::Fetch { ids, highlight } => fetch(index, &ids, highlight.as_deref(), max_bytes).map(Answer::Documents),
+        Question::Ids { filter, after, limit } => ids(index, &filter, after.as_deref(), limit, max_bytes),
     };
     answered.map_err(|error| {
         if let SearchError::Internal(error) = &error {
