@@ -12,6 +12,7 @@ mod chaos;
 mod figures;
 mod freeze;
 mod kill_replica;
+mod overload;
 mod pipeline;
 mod process;
 mod raw;
@@ -69,6 +70,8 @@ enum What {
     Scale(scale::ScaleArgs),
     /// Freeze a worker: others take over, and it steps back when it goes on
     Freeze(freeze::FreezeArgs),
+    /// Publish faster than a slowed worker indexes: memory stays flat, refusals are clear, what is confirmed is found
+    Overload(overload::OverloadArgs),
     /// Stop and start every process, one by one: no search may fail, no write be lost
     Rolling(rolling::RollingArgs),
 }
@@ -100,6 +103,7 @@ fn main() -> Result<()> {
         What::Recover(args) => until_interrupted(recover::run(&args)),
         What::Scale(args) => until_interrupted(scale::run(&args)),
         What::Freeze(args) => until_interrupted(freeze::run(&args)),
+        What::Overload(args) => until_interrupted(overload::run(&args)),
         What::Rolling(args) => until_interrupted(rolling::run(&args)),
     }
 }

@@ -2,9 +2,13 @@
 
 #![expect(clippy::expect_used, reason = "a test fails by panicking; clippy itself knows #[test] functions only")]
 
+mod alarms;
+mod bad_documents;
 mod bounded_log;
 mod crashes;
+mod documents;
 mod elastic;
+mod examples;
 mod foreign;
 mod page;
 mod recovery;

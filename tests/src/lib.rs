@@ -22,5 +22,5 @@ pub mod writers;
 
 pub use api::Api;
 pub use patience::{eventually, within};
-pub use program::Program;
+pub use program::{Program, programs};
 pub use rabbitmq::Node;

@@ -125,7 +125,7 @@ impl Link {
         let connection = self.connection(deadline).await?;
         while connection.status().blocked() {
             if Instant::now() + BLOCKED_POLL > deadline {
-                return Err(Failure::Full);
+                return Err(Failure::Alarm);
             }
             sleep(BLOCKED_POLL).await;
         }
