@@ -1,7 +1,8 @@
-//! The HTTP way in: many documents streamed in one request, or one document by its id; and deletion by query.
+//! The HTTP way in: many documents streamed in one request, one document by its id, or links; and deletion by query.
 
 mod body;
 mod delete_by_query;
+mod links;
 
 use axum::Json;
 use axum::body::Body;
@@ -36,6 +37,7 @@ pub fn api(producer: Producer) -> OpenApiRouter {
         .routes(routes!(delete_by_query::delete_documents))
         // The document whose id is the last word of that route.
         .route("/indexes/{index}/documents/delete", put(put_delete).delete(delete_delete))
+        .merge(links::api())
         .with_state(producer)
 }
 

@@ -1,15 +1,18 @@
 //! The ways in: documents from HTTP and from any AMQP client are checked, given an id and a partition, and appended to
 //! that partition's log.
 //!
-//! From the edge inwards: [`http`] and [`intake`] take documents, [`split`] cuts a body into documents, [`admission`]
-//! checks them, [`upload`] counts what becomes of them, [`publisher`] hands each to the lane of its partition, and a lane packs,
-//! appends and confirms, exactly once. [`delete_by_query`] asks workers for what is to be deleted. [`log_space`] refuses what would fill a log with what no snapshot has.
+//! From the edge inwards: [`http`] and [`intake`] take documents, [`links`] fetches them and [`extract`] reads their text,
+//! [`split`] cuts a body into documents, [`admission`] checks them, [`upload`] counts what becomes of them, [`publisher`] hands
+//! each to the lane of its partition, and a lane packs, appends and confirms, exactly once. [`delete_by_query`] asks workers for
+//! what is to be deleted. [`log_space`] refuses what would fill a log with what no snapshot has.
 
 pub mod admission;
 pub mod delete_by_query;
+pub mod extract;
 pub mod http;
 pub mod intake;
 mod lane;
+pub mod links;
 mod log_space;
 pub mod publisher;
 pub mod split;
@@ -19,7 +22,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use tokio::sync::Semaphore;
-use warren_protocol::ports::{Ports, SearchRpc};
+use warren_protocol::ports::{Ports, SearchRpc, WorkQueue};
 use warren_service::catalog::CatalogHandle;
 use warren_service::config::Config;
 use warren_service::readiness::Readiness;
@@ -43,7 +46,10 @@ pub struct Producer {
     rpc: Arc<dyn SearchRpc>,
     roster: Roster,
     uploads: Arc<Semaphore>,
+    /// Where links to be fetched go.
+    pub queue: Arc<dyn WorkQueue>,
     intake: Option<intake::Intake>,
+    fetchers: Option<links::Fetchers>,
     space: log_space::LogSpace,
 }
 
@@ -58,13 +64,22 @@ impl Producer {
             .then(|| intake::Intake::start(config.clone(), ports.clone(), catalog.clone(), space.clone(), stop.clone()));
         let uploads = Arc::new(Semaphore::new(config.producer.max_uploads.get() as usize));
         let (rpc, roster) = (ports.rpc.clone(), roster.clone());
-        Self { publisher, catalog, config: config.clone(), rpc, roster, uploads, intake, space }
+        let fetchers = config.links.fetch.then(|| {
+            let admission = admission::Admission::new(catalog.clone(), config.clone());
+            let world = links::World { queue: ports.queue.clone(), admission, publisher: publisher.clone() };
+            links::Fetchers::start(config.links.clone(), world, stop.clone())
+        });
+        let (config, queue) = (config.clone(), ports.queue.clone());
+        Self { publisher, catalog, config, queue, rpc, roster, uploads, intake, fetchers, space }
     }
 
     /// Waits until everything that was taken is confirmed or refused. Call it once nothing new comes in.
     pub async fn close(self) {
         if let Some(intake) = self.intake {
             intake.stopped().await;
+        }
+        if let Some(fetchers) = self.fetchers {
+            fetchers.stopped().await;
         }
         self.publisher.close().await;
         self.space.close().await;

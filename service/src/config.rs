@@ -32,6 +32,8 @@ pub struct Config {
     pub indexes: IndexesConfig,
     /// The ways in.
     pub producer: ProducerConfig,
+    /// Links: how pages are fetched.
+    pub links: LinksConfig,
     /// Indexing and searching.
     pub worker: WorkerConfig,
     /// Fanning out and merging.
@@ -106,6 +108,30 @@ pub struct ProducerConfig {
     /// How many uploads of many documents, and deletions by query, are worked on at once; beyond, they are answered 429. Each holds up
     /// to `http.max_document_bytes`, and 8 MiB more if it is packed.
     pub max_uploads: NonZeroU32,
+}
+
+/// Links: how pages are fetched.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LinksConfig {
+    /// Whether to fetch the pages of links that were fed.
+    pub fetch: bool,
+    /// How many pages are fetched at a time.
+    pub concurrency: NonZeroU16,
+    /// How many of them from one host.
+    pub per_host: NonZeroU16,
+    /// The pause between two requests to one host, in milliseconds.
+    pub host_pause_ms: u64,
+    /// How long a page may take, from the look-up of its host to its last byte, redirects included, in milliseconds.
+    pub timeout_ms: NonZeroU64,
+    /// The largest page, in bytes, as sent and unpacked.
+    pub max_bytes: NonZeroU32,
+    /// How often a page that cannot be had is asked for, with growing pauses between; then its link is a dead letter.
+    pub attempts: NonZeroU16,
+    /// Whether addresses that are not public may be asked, and any port: those of this machine and its networks.
+    pub allow_private: bool,
+    /// What fetchers call themselves.
+    pub user_agent: String,
 }
 
 /// Indexing and searching.
@@ -214,6 +240,7 @@ impl Default for Config {
             auth: AuthConfig::default(),
             indexes: IndexesConfig::default(),
             producer: ProducerConfig::default(),
+            links: LinksConfig::default(),
             worker: WorkerConfig::default(),
             query: QueryConfig::default(),
             client: ClientConfig::default(),
@@ -259,6 +286,22 @@ impl Default for ProducerConfig {
     }
 }
 
+impl Default for LinksConfig {
+    fn default() -> Self {
+        Self {
+            fetch: true,
+            concurrency: n16(16),
+            per_host: n16(2),
+            host_pause_ms: 250,
+            timeout_ms: n64(30_000),
+            max_bytes: n32(4 * MIB),
+            attempts: n16(5),
+            allow_private: false,
+            user_agent: concat!("warren/", env!("CARGO_PKG_VERSION")).to_owned(),
+        }
+    }
+}
+
 impl Default for WorkerConfig {
     fn default() -> Self {
         Self {
@@ -296,6 +339,9 @@ impl Config {
     /// Batches stay below it, in bytes.
     pub const MAX_BATCH_BYTES: u32 = MIB;
 
+    /// Pages that are fetched at a time: the queue hands out three times as many.
+    pub const MAX_FETCHERS: u16 = 1000;
+
     /// Checks the rules that span more than one type; the error names the key.
     pub fn validate(&self) -> Result<(), ConfigError> {
         let refuse = |key: &str, rule: String| Err(ConfigError::Rule { key: key.to_owned(), rule });
@@ -319,6 +365,17 @@ impl Config {
             let rule = format!("is {}, less than http.max_document_bytes, {document}", self.producer.buffer_bytes);
             return refuse("producer.buffer_bytes", rule);
         }
+        if self.links.concurrency.get() > Self::MAX_FETCHERS {
+            let rule = format!("is {}: take at most {}", self.links.concurrency, Self::MAX_FETCHERS);
+            return refuse("links.concurrency", rule);
+        }
+        if self.links.host_pause_ms > 60_000 {
+            return refuse("links.host_pause_ms", format!("is {}: take at most 60000", self.links.host_pause_ms));
+        }
+        let printable = |text: &str| !text.is_empty() && text.bytes().all(|byte| (b' '..=b'~').contains(&byte));
+        if !printable(&self.links.user_agent) {
+            return refuse("links.user_agent", format!("is {:?}: take printable ASCII", self.links.user_agent));
+        }
         if let Err(error) = tracing_subscriber::EnvFilter::try_new(&self.log.level) {
             return refuse("log.level", format!("is {:?}: {error}; take error, warn, info, debug or trace", self.log.level));
         }
@@ -338,12 +395,15 @@ mod tests {
     #[test]
     fn each_rule_names_its_key() {
         type Spoil = fn(&mut Config);
-        let cases: [(&str, Spoil); 6] = [
+        let cases: [(&str, Spoil); 9] = [
             ("http.max_document_bytes", |c| c.http.max_document_bytes = n32(33 * MIB)),
             ("http.max_body_bytes", |c| c.http.max_body_bytes = n64(5)),
             ("http.hosts", |c| c.http.hosts = vec!["http://a".to_owned()]),
             ("producer.batch_bytes", |c| c.producer.batch_bytes = n32(MIB)),
             ("producer.buffer_bytes", |c| c.producer.buffer_bytes = n32(MIB)),
+            ("links.concurrency", |c| c.links.concurrency = n16(1001)),
+            ("links.host_pause_ms", |c| c.links.host_pause_ms = 60_001),
+            ("links.user_agent", |c| c.links.user_agent = "a\nb".to_owned()),
             ("log.level", |c| c.log.level = "a=b=c".to_owned()),
         ];
         for (key, spoil) in cases {

@@ -4,8 +4,8 @@ use std::num::NonZeroU16;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use warren_protocol::ports::QueueName::{DeadLetters, Intake};
-use warren_protocol::ports::{Message, QueueError, QueueName, Settlement, WorkQueue};
+use warren_protocol::ports::QueueName::{DeadLetters, Intake, Links};
+use warren_protocol::ports::{HEADER_ATTEMPTS, Message, QueueError, QueueName, Settlement, WorkQueue};
 use warren_tests::eventually;
 
 use crate::World;
@@ -17,6 +17,8 @@ crate::promises!(
     what_a_dropped_consumer_held_comes_again,
     a_consumer_holds_no_more_than_its_prefetch,
     a_retried_message_comes_again_after_the_pause,
+    a_retried_link_waits_at_the_broker_and_comes_as_it_was_left,
+    links_have_competing_consumers,
     a_dead_letter_says_why_and_leaves_its_queue,
     the_intake_has_one_active_consumer,
     dead_letters_have_competing_consumers,
@@ -151,6 +153,52 @@ async fn a_retried_message_comes_again_after_the_pause(world: &World) -> Result<
     }
     bodies.sort();
     assert_eq!(bodies, [message(0).body, message(1).body]);
+    Ok(())
+}
+
+async fn a_retried_link_waits_at_the_broker_and_comes_as_it_was_left(world: &World) -> Result<()> {
+    const PAUSE: Duration = Duration::from_secs(1);
+    let queues = &world.ports().queue;
+    let whole = Message {
+        kind: Some("a kind".into()),
+        message_id: Some("the id".into()),
+        headers: [("own".to_owned(), "kept".to_owned())].into(),
+        ..message(0)
+    };
+    queues.publish(Links, whole.clone()).await?;
+    queues.publish(Links, message(1)).await?;
+    let mut deliveries = queues.consume(Links, prefetch(1)).await?;
+    let mut delivery = next(&mut deliveries).await?;
+    assert_eq!(delivery.message, whole);
+    delivery.message.headers.insert(HEADER_ATTEMPTS.to_owned(), "1".to_owned());
+    let left = delivery.message.clone();
+    let start = Instant::now();
+    delivery.settle(Settlement::Retry { after: PAUSE }).await?;
+    // It takes no place of the prefetch while it waits.
+    let other = next(&mut deliveries).await?;
+    assert_eq!(other.message.body, message(1).body);
+    other.settle(Settlement::Done).await?;
+    let again = next(&mut deliveries).await?;
+    assert!(start.elapsed() >= PAUSE, "it came after {:?}", start.elapsed());
+    let mut comes = again.message.clone();
+    // What a broker adds to speak of its own work.
+    comes.headers.retain(|name, _| !name.starts_with("x-"));
+    assert_eq!((comes, again.redelivered), (left, false));
+    again.settle(Settlement::DeadLetter { reason: "page_not_found".into(), detail: "404".into() }).await?;
+    let letter = next(&mut queues.consume(DeadLetters, prefetch(1)).await?).await?.message;
+    let header = |name: &str| letter.headers.get(name).map(String::as_str);
+    assert_eq!((header("warren-source"), header("warren-attempts")), (Some("warren.links"), Some("2")));
+    assert_eq!((header("own"), letter.routing_key.as_str()), (Some("kept"), "packages"));
+    Ok(())
+}
+
+async fn links_have_competing_consumers(world: &World) -> Result<()> {
+    let queues = &world.ports().queue;
+    let mut one = queues.consume(Links, prefetch(1)).await?;
+    let mut two = queues.consume(Links, prefetch(1)).await?;
+    publish(&**queues, Links, 2).await?;
+    let (first, second) = (next(&mut one).await?, next(&mut two).await?);
+    assert_ne!(first.message.body, second.message.body);
     Ok(())
 }
 

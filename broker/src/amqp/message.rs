@@ -66,12 +66,38 @@ pub(super) fn to_amqp(message: &Message) -> Result<BasicProperties, Failure> {
 /// The properties of a dead letter: the original ones, and where, why and after how many attempts.
 pub(super) fn dead_letter(original: &BasicProperties, source: QueueName, reason: &str, detail: &str) -> BasicProperties {
     let mut table = original.headers().clone().unwrap_or_default();
-    let attempts = table.inner().get(names::HEADER_DELIVERY_COUNT).and_then(whole_number).unwrap_or(0).saturating_add(1);
+    let count = |name: &str| table.inner().get(name).and_then(header_text).and_then(|text| text.parse().ok()).unwrap_or(0_i64);
+    let attempts = count(names::HEADER_DELIVERY_COUNT).saturating_add(count(names::HEADER_ATTEMPTS)).saturating_add(1);
     table.insert(names::HEADER_REASON.into(), text(reason));
     table.insert(names::HEADER_DETAIL.into(), text(detail));
     table.insert(names::HEADER_SOURCE.into(), text(&source.to_string()));
     table.insert(names::HEADER_ATTEMPTS.into(), AMQPValue::LongLongInt(attempts));
-    let mut properties = BasicProperties::default().with_delivery_mode(PERSISTENT).with_headers(table);
+    copied(original, table)
+}
+
+/// The properties of a message that is published again to be retried: the original ones, with the headers that its consumer
+/// gave it in place of those that speak of its way so far.
+pub(super) fn retried(original: &BasicProperties, message: &Message) -> Result<BasicProperties, Failure> {
+    let mut table = FieldTable::default();
+    for (name, value) in original.headers().iter().flatten() {
+        let of_its_way = name.as_str() == names::HEADER_DELIVERY_COUNT
+            || names::HEADERS_OF_DEATH.iter().any(|prefix| name.as_str().starts_with(prefix));
+        if !of_its_way {
+            table.insert(name.clone(), value.clone());
+        }
+    }
+    for (name, value) in &message.headers {
+        let known = original.headers().as_ref().and_then(|table| table.inner().get(name.as_str())).and_then(header_text);
+        if known.as_ref() != Some(value) {
+            table.insert(short("a header's name", name)?, text(value));
+        }
+    }
+    Ok(copied(original, table))
+}
+
+/// The properties with these headers.
+fn copied(original: &BasicProperties, headers: FieldTable) -> BasicProperties {
+    let mut properties = BasicProperties::default().with_delivery_mode(PERSISTENT).with_headers(headers);
     // All but `expiration`, with which it would vanish, and `user_id`, which only its own user may publish.
     let copies: [(&Option<ShortString>, Setter); 7] = [
         (original.content_type(), BasicProperties::with_content_type),
@@ -161,7 +187,11 @@ mod tests {
 
     #[test]
     fn a_dead_letter_says_why_and_cannot_expire() {
-        let headers = super::super::topology::table([("x-delivery-count", AMQPValue::LongLongInt(2)), ("own", text("kept"))]);
+        let headers = super::super::topology::table([
+            ("x-delivery-count", AMQPValue::LongLongInt(2)),
+            ("warren-attempts", text("4")),
+            ("own", text("kept")),
+        ]);
         let original = BasicProperties::default()
             .with_expiration("10".into())
             .with_user_id("somebody".into())
@@ -175,6 +205,28 @@ mod tests {
         let headers = super::headers(letter.headers().as_ref().unwrap());
         let of = |name: &str| headers.get(name).map(String::as_str);
         assert_eq!((of("warren-reason"), of("warren-detail")), (Some("invalid"), Some("no id")));
-        assert_eq!((of("warren-source"), of("warren-attempts"), of("own")), (Some("warren.intake"), Some("3"), Some("kept")));
+        assert_eq!((of("warren-source"), of("warren-attempts"), of("own")), (Some("warren.intake"), Some("7"), Some("kept")));
+    }
+
+    #[test]
+    fn a_retried_message_leaves_its_way_behind() {
+        let table = super::super::topology::table([
+            ("x-delivery-count", AMQPValue::LongLongInt(2)),
+            ("x-death", text("…")),
+            ("x-first-death-queue", text("q")),
+            ("own", AMQPValue::Boolean(true)),
+            ("number", AMQPValue::LongInt(7)),
+        ]);
+        let original = BasicProperties::default().with_message_id("m".into()).with_expiration("10".into()).with_headers(table);
+        let mut delivery = Delivery::mock(1, "".into(), "packages".into(), false, Vec::new());
+        delivery.properties = original.clone();
+        let mut message = from_amqp(&mut delivery);
+        message.headers.insert("warren-attempts".to_owned(), "1".to_owned());
+        let again = retried(&original, &message).unwrap();
+        assert_eq!((again.expiration(), again.message_id().as_ref().unwrap().as_str()), (&None, "m"));
+        let table = again.headers().as_ref().unwrap().inner();
+        let names: Vec<_> = table.keys().map(ShortString::as_str).collect();
+        assert_eq!(names, ["number", "own", "warren-attempts"]);
+        assert_eq!((&table["number"], &table["own"]), (&AMQPValue::LongInt(7), &AMQPValue::Boolean(true)));
     }
 }

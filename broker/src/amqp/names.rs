@@ -3,6 +3,8 @@
 
 /// Topic exchange: documents from any client, routed by the name of the index.
 pub(super) const DOCUMENTS: &str = "warren.documents";
+/// Topic exchange: links to be fetched, routed by the name of the index.
+pub(super) const LINKS: &str = "warren.links";
 /// Topic exchange: searches from any client, routed by the name of the index.
 pub(super) const SEARCH_EXCHANGE: &str = "warren.search";
 /// The queue behind it, for which the query services compete.
@@ -24,8 +26,10 @@ pub(super) const HEADER_DETAIL: &str = "warren-detail";
 /// The queue that it was taken from.
 pub(super) const HEADER_SOURCE: &str = "warren-source";
 /// How often it was handed out.
-pub(super) const HEADER_ATTEMPTS: &str = "warren-attempts";
+pub(super) use warren_protocol::ports::HEADER_ATTEMPTS;
 /// Set by quorum queues: how often a message came back.
 pub(super) const HEADER_DELIVERY_COUNT: &str = "x-delivery-count";
+/// Set by the broker on dead letters of its own, and followed by the whole of `x-first-death-…` and `x-last-death-…`.
+pub(super) const HEADERS_OF_DEATH: [&str; 3] = ["x-death", "x-first-death-", "x-last-death-"];
 /// Set by streams: the position of a message.
 pub(super) const HEADER_STREAM_OFFSET: &str = "x-stream-offset";

@@ -67,7 +67,7 @@ impl Pool {
     /// Publishes one message and awaits its confirm.
     pub(super) async fn publish(
         &self,
-        exchange: &'static str,
+        exchange: &str,
         routing_key: &str,
         properties: BasicProperties,
         body: Bytes,

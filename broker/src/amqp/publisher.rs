@@ -186,16 +186,16 @@ pub(super) type Publishing = Pin<Box<dyn Future<Output = lapin::Result<Confirmat
 /// the future is the confirm. It must be awaited to its end: lapin keeps confirms that are dropped before.
 pub(super) fn hand_to_channel(
     channel: Channel,
-    exchange: &'static str,
+    exchange: &str,
     routing_key: &str,
     message: Bytes,
     properties: BasicProperties,
 ) -> Publishing {
-    let routing_key = routing_key.into();
+    let (exchange, routing_key) = (exchange.into(), routing_key.into());
     let mut publishing: Publishing = Box::pin(async move {
         let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
         #[expect(clippy::disallowed_methods, reason = "this is the one place that hands over what is confirmed")]
-        let handed_over = channel.basic_publish(exchange.into(), routing_key, options, &message, properties).await?;
+        let handed_over = channel.basic_publish(exchange, routing_key, options, &message, properties).await?;
         handed_over.await
     });
     // lapin queues the frames in the first poll; the rest awaits the socket and the broker.

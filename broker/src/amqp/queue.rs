@@ -17,9 +17,10 @@ use warren_protocol::ports::{Deliveries, Delivery, Message, QueueError, QueueNam
 use super::connection::{Context, Link};
 use super::consumer::{Source, attach};
 use super::failure::{Failure, queue_error, until};
-use super::message::{dead_letter, from_amqp, short, to_amqp};
+use super::message::{dead_letter, from_amqp, retried, short, to_amqp};
 use super::names;
 use super::pool::Pool;
+use super::topology::pause_exchange;
 
 pub(super) struct QuorumQueues {
     pub(super) context: Arc<Context>,
@@ -35,6 +36,7 @@ pub(super) struct QuorumQueues {
 fn exchange(queue: QueueName) -> &'static str {
     match queue {
         QueueName::Intake => names::DOCUMENTS,
+        QueueName::Links => names::LINKS,
         QueueName::DeadLetters => names::DEAD,
     }
 }
@@ -138,6 +140,14 @@ impl Settle for Consumed {
     async fn settle(self: Box<Self>, message: Message, settlement: Settlement) -> Result<(), QueueError> {
         match settlement {
             Settlement::Done => self.ack().await,
+            Settlement::Retry { after } if self.queue == QueueName::Links => {
+                let properties = retried(&self.properties, &message).map_err(|failure| queue_error(self.queue, failure))?;
+                self.pool
+                    .publish(&pause_exchange(after), &message.routing_key, properties, message.body)
+                    .await
+                    .map_err(|failure| queue_error(self.queue, failure))?;
+                self.ack().await
+            }
             Settlement::Retry { after } => {
                 sleep(after).await;
                 // Rejected, not nacked: only that counts towards the delivery limit on every version.

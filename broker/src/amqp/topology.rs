@@ -3,6 +3,8 @@
 //! A declaration with other arguments than the existing ones is an error of the broker's, so these are part of the
 //! contract with every other Warren on the same virtual host: to change one means to give it a new name.
 
+use std::time::Duration;
+
 use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, ExchangeKind};
@@ -14,6 +16,10 @@ use super::names;
 const INTAKE_MAX_BYTES: i64 = 2 * 1024 * 1024 * 1024;
 /// A message that came back so often is poison, and goes to the dead letters.
 const INTAKE_DELIVERY_LIMIT: i64 = 20;
+/// Links wait for fetchers up to so many bytes, and as many again in each of the pauses.
+const LINKS_MAX_BYTES: i64 = 512 * 1024 * 1024;
+/// A link that came back so often, not because it was retried, kills who fetches it.
+const LINKS_DELIVERY_LIMIT: i64 = 20;
 /// Searches that wait beyond it are refused: nobody would await their answers.
 const SEARCH_MAX_LENGTH: i64 = 10_000;
 /// The oldest announcements go first.
@@ -25,6 +31,7 @@ pub(super) async fn declare_shared(channel: &Channel) -> lapin::Result<()> {
     for (name, kind) in [
         (names::DEAD, ExchangeKind::Fanout),
         (names::DOCUMENTS, ExchangeKind::Topic),
+        (names::LINKS, ExchangeKind::Topic),
         (names::SEARCH_EXCHANGE, ExchangeKind::Topic),
         (names::BULLETIN, ExchangeKind::Fanout),
     ] {
@@ -34,8 +41,34 @@ pub(super) async fn declare_shared(channel: &Channel) -> lapin::Result<()> {
     let dead_letters = QueueName::DeadLetters.to_string();
     declare_and_bind(channel, &dead_letters, names::DEAD, dead_letters_arguments()).await?;
     declare_and_bind(channel, &QueueName::Intake.to_string(), names::DOCUMENTS, intake_arguments()).await?;
+    declare_links(channel).await?;
     declare_and_bind(channel, names::SEARCH_QUEUE, names::SEARCH_EXCHANGE, search_arguments()).await?;
     declare_log(channel, &LogName::Catalog, LogLimits { max_bytes: None }).await
+}
+
+/// The queue of links, and one for each pause, from which messages go back to it when their time has passed. One time to live for
+/// each queue: a message expires only at its head. An exchange before each, so that the routing key stays the index.
+async fn declare_links(channel: &Channel) -> lapin::Result<()> {
+    declare_and_bind(channel, &QueueName::Links.to_string(), names::LINKS, links_arguments()).await?;
+    for pause in QueueName::LINK_PAUSES {
+        let name = pause_name(pause);
+        let options = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
+        let exchange = name.as_str().into();
+        channel.exchange_declare(exchange, ExchangeKind::Fanout, options, FieldTable::default()).await?;
+        declare_and_bind(channel, &name, &name, pause_arguments(pause)).await?;
+    }
+    Ok(())
+}
+
+/// The name of the exchange and of the queue of a pause.
+fn pause_name(pause: Duration) -> String {
+    format!("{}.after.{}s", names::LINKS, pause.as_secs())
+}
+
+/// The exchange to the queue of the shortest pause that is at least so long; the longest, if none is.
+pub(super) fn pause_exchange(pause: Duration) -> String {
+    let [.., longest] = QueueName::LINK_PAUSES;
+    pause_name(QueueName::LINK_PAUSES.into_iter().find(|each| *each >= pause).unwrap_or(longest))
 }
 
 async fn declare_and_bind(channel: &Channel, queue: &str, exchange: &str, arguments: FieldTable) -> lapin::Result<()> {
@@ -90,6 +123,29 @@ fn intake_arguments() -> FieldTable {
     ])
 }
 
+fn links_arguments() -> FieldTable {
+    table([
+        ("x-queue-type", text("quorum")),
+        ("x-delivery-limit", AMQPValue::LongLongInt(LINKS_DELIVERY_LIMIT)),
+        ("x-max-length-bytes", AMQPValue::LongLongInt(LINKS_MAX_BYTES)),
+        ("x-overflow", text("reject-publish")),
+        ("x-dead-letter-exchange", text(names::DEAD)),
+        ("x-dead-letter-strategy", text("at-least-once")),
+    ])
+}
+
+fn pause_arguments(pause: Duration) -> FieldTable {
+    table([
+        ("x-queue-type", text("quorum")),
+        ("x-message-ttl", AMQPValue::LongLongInt(i64::try_from(pause.as_millis()).unwrap_or(i64::MAX))),
+        ("x-max-length-bytes", AMQPValue::LongLongInt(LINKS_MAX_BYTES)),
+        ("x-overflow", text("reject-publish")),
+        ("x-dead-letter-exchange", text(names::LINKS)),
+        // Where the links are full, it keeps the message and tries again.
+        ("x-dead-letter-strategy", text("at-least-once")),
+    ])
+}
+
 fn dead_letters_arguments() -> FieldTable {
     table([
         ("x-queue-type", text("quorum")),
@@ -129,6 +185,19 @@ pub(super) fn table<const N: usize>(entries: [(&str, AMQPValue); N]) -> FieldTab
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pause_is_never_shortened_but_to_the_longest() {
+        for (pause, name) in [
+            (Duration::ZERO, "warren.links.after.1s"),
+            (Duration::from_secs(1), "warren.links.after.1s"),
+            (Duration::from_millis(1001), "warren.links.after.10s"),
+            (Duration::from_secs(61), "warren.links.after.600s"),
+            (Duration::from_secs(7200), "warren.links.after.3600s"),
+        ] {
+            assert_eq!(pause_exchange(pause), name);
+        }
+    }
 
     #[test]
     fn a_bounded_log_has_many_segments_and_an_unbounded_one_no_limit() {

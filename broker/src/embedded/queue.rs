@@ -14,16 +14,19 @@ use futures_util::StreamExt;
 use futures_util::stream;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use warren_protocol::ports::{Deliveries, Delivery, Message, QueueError, QueueName, Settle, Settlement, WorkQueue};
+use warren_protocol::ports::{
+    Deliveries, Delivery, HEADER_ATTEMPTS, Message, QueueError, QueueName, Settle, Settlement, WorkQueue,
+};
 
 use super::store::{Store, StoreError};
 use super::writer::{Failure, Writer};
 use state::{Hold, Queue, Unsettled};
 
-/// Both queues of the folder.
+/// The queues of the folder.
 #[derive(Clone)]
 pub(super) struct Queues {
     intake: Arc<Queue>,
+    links: Arc<Queue>,
     dead_letters: Arc<Queue>,
     writer: Writer,
     closing: CancellationToken,
@@ -33,6 +36,7 @@ impl Queues {
     pub(super) fn open(store: &Store, writer: Writer, closing: CancellationToken) -> Result<Self, StoreError> {
         Ok(Self {
             intake: Arc::new(Queue::open(QueueName::Intake, store.intake.clone())?),
+            links: Arc::new(Queue::open(QueueName::Links, store.links.clone())?),
             dead_letters: Arc::new(Queue::open(QueueName::DeadLetters, store.dead_letters.clone())?),
             writer,
             closing,
@@ -42,6 +46,7 @@ impl Queues {
     fn queue(&self, name: QueueName) -> &Arc<Queue> {
         match name {
             QueueName::Intake => &self.intake,
+            QueueName::Links => &self.links,
             QueueName::DeadLetters => &self.dead_letters,
         }
     }
@@ -140,6 +145,9 @@ impl Settle for LocalSettle {
         let unsettled = hold.settle().ok_or(QueueError::Lost(name))?;
         match settlement {
             Settlement::Done => queues.remove(unsettled).await,
+            Settlement::Retry { after } if name == QueueName::Links => {
+                queues.put_back(unsettled, message, Instant::now() + after.min(MAX_PAUSE)).await
+            }
             Settlement::Retry { after } => {
                 unsettled.retry(Instant::now() + after.min(MAX_PAUSE));
                 Ok(())
@@ -164,6 +172,16 @@ impl Queues {
         self.writer.commit(0, prepare).await.map_err(unavailable)
     }
 
+    /// Keeps a message as its consumer leaves it, and lets it wait for a pause.
+    async fn put_back(&self, unsettled: Unsettled, message: Message, due: Instant) -> Result<(), QueueError> {
+        let value = record::encode(&message).map_err(|error| QueueError::Unavailable(error.to_string()))?;
+        let prepare = move |batch: &mut OwnedWriteBatch| {
+            let replaced = unsettled.replace(batch, value);
+            move || replaced.retry(due)
+        };
+        self.writer.commit(message.body.len(), prepare).await.map_err(unavailable)
+    }
+
     /// Moves a message to the dead letters: one commit, so that it is never in both or neither.
     async fn bury(&self, unsettled: Unsettled, letter: Message) -> Result<(), QueueError> {
         let value = record::encode(&letter).map_err(|error| QueueError::Unavailable(error.to_string()))?;
@@ -186,11 +204,13 @@ impl Queues {
 }
 
 fn dead_letter(mut message: Message, reason: String, detail: String, source: QueueName, attempts: u32) -> Message {
+    let before: u32 = message.headers.get(HEADER_ATTEMPTS).and_then(|count| count.parse().ok()).unwrap_or(0);
+    let attempts = attempts.saturating_add(before);
     message.headers.extend([
         ("warren-reason".to_owned(), reason),
         ("warren-detail".to_owned(), detail),
         ("warren-source".to_owned(), source.to_string()),
-        ("warren-attempts".to_owned(), attempts.to_string()),
+        (HEADER_ATTEMPTS.to_owned(), attempts.to_string()),
     ]);
     message
 }

@@ -6,7 +6,7 @@
 //! | `meta` | `doomed/{id}` | a deleted log, whose messages are still to be removed |
 //! | `meta` | `rpc/{name}` | a partition's place for calls exists |
 //! | `logs` | log id, position, bytes of the log up to here; 8 bytes each, big-endian | the message |
-//! | `warren.intake`, `warren.dead.letters` | sequence, 8 bytes, big-endian | properties and body |
+//! | `warren.intake`, `warren.links`, `warren.dead.letters` | sequence, 8 bytes, big-endian | properties and body |
 //!
 //! All logs share a keyspace: so a process holds one write buffer, not one for every partition. Values that are not
 //! small lie apart from their keys, and compaction leaves them where they are.
@@ -38,6 +38,7 @@ pub(super) struct Store {
     pub(super) meta: Keyspace,
     pub(super) logs: Keyspace,
     pub(super) intake: Keyspace,
+    pub(super) links: Keyspace,
     pub(super) dead_letters: Keyspace,
 }
 
@@ -64,6 +65,7 @@ impl Store {
             meta: database.keyspace("meta", small)?,
             logs: database.keyspace("logs", logs)?,
             intake: database.keyspace("warren.intake", large)?,
+            links: database.keyspace("warren.links", large)?,
             dead_letters: database.keyspace("warren.dead.letters", large)?,
             database,
         })
@@ -74,9 +76,8 @@ impl Store {
     /// Bounds the memory for what is not in tables yet. To be called after each commit: the store's own threads begin a
     /// new buffer only when they find the time, and a commit waits only for buffers that are full, not for one that grows.
     pub(super) fn bound_buffers(&self) -> Result<(), StoreError> {
-        for (keyspace, limit) in
-            [(&self.logs, LOG_BUFFER_BYTES), (&self.intake, SMALL_BUFFER_BYTES), (&self.dead_letters, SMALL_BUFFER_BYTES)]
-        {
+        let small = [&self.intake, &self.links, &self.dead_letters].map(|keyspace| (keyspace, SMALL_BUFFER_BYTES));
+        for (keyspace, limit) in [(&self.logs, LOG_BUFFER_BYTES)].into_iter().chain(small) {
             if keyspace.tree.active_memtable().size() > limit * 2 {
                 keyspace.rotate_memtable()?;
             }

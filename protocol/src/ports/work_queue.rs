@@ -15,6 +15,12 @@ use futures_util::stream::BoxStream;
 /// - **At least once.** A message whose consumer is dropped, or whose process dies, before it is settled comes again,
 ///   with `redelivered` set.
 /// - **Order.** One consumer gets the messages in the order in which they were published, but for those that come again.
+/// - **Pauses.** [`Settlement::Retry`] holds a message back. One of the links is kept by the broker meanwhile and takes no place
+///   of its consumer's prefetch: it comes again as the consumer left it ([`Delivery::message`]), as a new message, behind those
+///   that wait, and not before its pause is over (on RabbitMQ the pause is rounded up to the next of
+///   [`QueueName::LINK_PAUSES`]; the embedded broker's ends early when its process does). The others stay with their consumer.
+/// - **Attempts.** A dead letter's header `warren-attempts` is how often the message was handed out, and what its own header of
+///   that name said before.
 /// - The intake queue has one active consumer at a time; the others wait for its end. [`Delivery::check`] tells a
 ///   consumer whether it still is that one.
 #[async_trait]
@@ -44,14 +50,31 @@ pub type Deliveries = BoxStream<'static, Delivery>;
 pub enum QueueName {
     /// Documents from any client: behind the exchange `warren.documents`, whose routing key is the index.
     Intake,
+    /// Links to be fetched: behind the exchange `warren.links`, whose routing key is the index.
+    Links,
     /// What could not be processed.
     DeadLetters,
+}
+
+/// The header that counts attempts, in a message that is retried and in a dead letter.
+pub const HEADER_ATTEMPTS: &str = "warren-attempts";
+
+impl QueueName {
+    /// The pauses that a link can be given.
+    pub const LINK_PAUSES: [Duration; 5] = [
+        Duration::from_secs(1),
+        Duration::from_secs(10),
+        Duration::from_secs(60),
+        Duration::from_secs(600),
+        Duration::from_secs(3600),
+    ];
 }
 
 impl fmt::Display for QueueName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Intake => "warren.intake",
+            Self::Links => "warren.links",
             Self::DeadLetters => "warren.dead.letters",
         })
     }

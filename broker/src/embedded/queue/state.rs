@@ -276,6 +276,17 @@ impl Unsettled {
         }
     }
 
+    /// Adds its new value to the batch: as if it had been published anew.
+    pub(super) fn replace(mut self, batch: &mut OwnedWriteBatch, value: Vec<u8>) -> Self {
+        let bytes = value.len() as u32;
+        if let Some(old) = self.item.replace(Item { bytes, attempts: 0 }) {
+            let mut state = lock(&self.queue.state);
+            state.bytes = state.bytes - u64::from(old.bytes) + u64::from(bytes);
+        }
+        batch.insert(&self.queue.messages, self.sequence.to_be_bytes(), value);
+        self
+    }
+
     /// Lets it wait for a pause.
     pub(super) fn retry(mut self, due: Instant) {
         if let Some(item) = self.item.take() {
