@@ -7,6 +7,8 @@ use tantivy::TantivyError;
 use tantivy::directory::error::{LockError, OpenDirectoryError, OpenReadError};
 use warren_protocol::rpc::Failure;
 
+use crate::query::TOO_MUCH;
+
 /// Why an index cannot be opened or written.
 #[derive(Debug, thiserror::Error)]
 pub enum IndexError {
@@ -82,12 +84,22 @@ pub enum SearchError {
     InvalidQuery(String),
     /// The index cannot be read: a defect, or a broken disk.
     #[error("the index cannot be read: {0}")]
-    Internal(#[from] TantivyError),
+    Internal(TantivyError),
+}
+
+impl From<TantivyError> for SearchError {
+    fn from(error: TantivyError) -> Self {
+        match error {
+            // Found out while it ran.
+            TantivyError::InvalidArgument(text) if text.starts_with(TOO_MUCH) => Self::InvalidQuery(text),
+            error => Self::Internal(error),
+        }
+    }
 }
 
 impl From<std::io::Error> for SearchError {
     fn from(error: std::io::Error) -> Self {
-        Self::Internal(error.into())
+        Self::Internal(TantivyError::from(error))
     }
 }
 

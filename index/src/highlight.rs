@@ -1,15 +1,17 @@
 //! Passages of a document in which the words of a query stand.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde_json::{Map, Value};
 use tantivy::schema::{Field, Term, Type};
-use tantivy::snippet::SnippetGenerator;
-use tantivy::tokenizer::TokenizerManager;
+use tantivy::snippet::{Snippet, SnippetGenerator};
+use tantivy::tokenizer::{TextAnalyzer, TokenizerManager};
 use tantivy::{Searcher, TantivyError};
 use warren_protocol::search::Highlights;
 
 use crate::analysis;
+use crate::query::Matcher;
 use crate::schema::{Fields, Kind};
 
 /// The length of a passage, in bytes of text.
@@ -20,6 +22,9 @@ const MAX_PASSAGE_BYTES: usize = 1000;
 const MAX_FIELDS: usize = 10;
 /// The most text of one document that is looked through, in bytes.
 const MAX_TEXT_BYTES: usize = 256 * 1024;
+
+/// What a word counts that a pattern describes: less than most that were written out.
+const PATTERN_WEIGHT: f32 = 0.01;
 
 /// In which texts a word is sought.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,21 +39,31 @@ pub(crate) enum Scope {
 
 /// The words that a query seeks.
 #[derive(Debug, Default)]
-pub(crate) struct Sought(BTreeMap<Scope, BTreeMap<String, Term>>);
+pub(crate) struct Sought(BTreeMap<Scope, Words>);
+
+#[derive(Debug, Default)]
+struct Words {
+    exact: BTreeMap<String, Term>,
+    patterns: Vec<Arc<Matcher>>,
+}
 
 impl Sought {
     pub(crate) fn add(&mut self, scope: &Scope, word: String, term: Term) {
-        if !self.0.contains_key(scope) {
-            self.0.insert(scope.clone(), BTreeMap::new());
-        }
-        if let Some(words) = self.0.get_mut(scope) {
-            words.insert(word, term);
-        }
+        self.at(scope).exact.insert(word, term);
+    }
+
+    /// Words that a pattern describes.
+    pub(crate) fn add_pattern(&mut self, scope: &Scope, pattern: Arc<Matcher>) {
+        self.at(scope).patterns.push(pattern);
+    }
+
+    fn at(&mut self, scope: &Scope) -> &mut Words {
+        self.0.entry(scope.clone()).or_default()
     }
 
     /// The text fields in which words are sought.
     pub(crate) fn text_fields(&self) -> Vec<Field> {
-        let terms = self.0.values().filter_map(|words| words.values().next());
+        let terms = self.0.values().filter_map(|words| words.exact.values().next());
         terms.filter(|term| term.typ() == Type::Str).map(Term::field).collect()
     }
 }
@@ -56,7 +71,7 @@ impl Sought {
 /// Finds the passages of one query.
 pub(crate) struct Highlighter<'a> {
     fields: &'a Fields,
-    generators: BTreeMap<Scope, SnippetGenerator>,
+    finders: BTreeMap<Scope, Finder>,
 }
 
 impl<'a> Highlighter<'a> {
@@ -66,7 +81,7 @@ impl<'a> Highlighter<'a> {
         analyzers: &TokenizerManager,
         fields: &'a Fields,
     ) -> Result<Self, TantivyError> {
-        let mut generators = BTreeMap::new();
+        let mut finders = BTreeMap::new();
         for (scope, words) in &sought.0 {
             let analyzer = match scope {
                 Scope::Defined(name) => fields.analyzer_of(name),
@@ -74,22 +89,26 @@ impl<'a> Highlighter<'a> {
             };
             let everywhere = matches!(scope, Scope::Path(_)).then(|| sought.0.get(&Scope::AllDynamic)).flatten();
             let mut weights = BTreeMap::new();
-            for (word, term) in words.iter().chain(everywhere.into_iter().flatten()) {
-                // Rare words make the better passage.
-                weights.insert(word.clone(), 1.0 / (1.0 + searcher.doc_freq(term)? as f32));
+            let mut patterns = Vec::new();
+            for words in [Some(words), everywhere].into_iter().flatten() {
+                for (word, term) in &words.exact {
+                    // Rare words make the better passage.
+                    weights.insert(word.clone(), 1.0 / (1.0 + searcher.doc_freq(term)? as f32));
+                }
+                patterns.extend(words.patterns.iter().cloned());
             }
             let analyzer = analyzers
                 .get(analyzer)
                 .ok_or_else(|| TantivyError::InternalError(format!("the analyzer {analyzer} is not registered")))?;
-            generators.insert(scope.clone(), SnippetGenerator::new(weights, analyzer, Field::from_field_id(0), PASSAGE_BYTES));
+            finders.insert(scope.clone(), Finder { generator: generator(weights.clone(), analyzer.clone()), weights, patterns, analyzer });
         }
-        Ok(Self { fields, generators })
+        Ok(Self { fields, finders })
     }
 
     /// The passages of a document: for each field, the one with the most words of the query.
     pub(crate) fn passages(&self, body: &[u8]) -> Highlights {
         let mut found = Highlights::new();
-        if self.generators.is_empty() {
+        if self.finders.is_empty() {
             return found;
         }
         let Ok(document) = serde_json::from_slice::<Map<String, Value>>(body) else {
@@ -100,7 +119,7 @@ impl<'a> Highlighter<'a> {
             match self.fields.defined.get(name).map(|field| field.kind) {
                 _ if *name == self.fields.id_field => {}
                 Some(Kind::Text(_)) => {
-                    if let Some(generator) = self.generators.get(&Scope::Defined(name.clone())) {
+                    if let Some(generator) = self.finders.get(&Scope::Defined(name.clone())) {
                         collect(value, name.clone(), &mut |_| Some(generator), &mut texts);
                     }
                 }
@@ -121,18 +140,47 @@ impl<'a> Highlighter<'a> {
         found
     }
 
-    fn dynamic(&self, path: &str) -> Option<&SnippetGenerator> {
-        self.generators.get(&Scope::Path(path.to_owned())).or_else(|| self.generators.get(&Scope::AllDynamic))
+    fn dynamic(&self, path: &str) -> Option<&Finder> {
+        self.finders.get(&Scope::Path(path.to_owned())).or_else(|| self.finders.get(&Scope::AllDynamic))
     }
 }
 
-type Texts<'a> = BTreeMap<String, (&'a SnippetGenerator, Vec<&'a str>)>;
+/// Finds the passages of one scope.
+struct Finder {
+    generator: SnippetGenerator,
+    weights: BTreeMap<String, f32>,
+    patterns: Vec<Arc<Matcher>>,
+    analyzer: TextAnalyzer,
+}
+
+impl Finder {
+    fn snippet(&self, text: &str) -> Snippet {
+        if self.patterns.is_empty() {
+            return self.generator.snippet(text);
+        }
+        // Which words the patterns describe, only the text can tell.
+        let mut weights = self.weights.clone();
+        let mut analyzer = self.analyzer.clone();
+        analyzer.token_stream(text).process(&mut |token| {
+            if !weights.contains_key(&token.text) && self.patterns.iter().any(|pattern| pattern.matches(&token.text)) {
+                weights.insert(token.text.clone(), PATTERN_WEIGHT);
+            }
+        });
+        generator(weights, analyzer).snippet(text)
+    }
+}
+
+fn generator(weights: BTreeMap<String, f32>, analyzer: TextAnalyzer) -> SnippetGenerator {
+    SnippetGenerator::new(weights, analyzer, Field::from_field_id(0), PASSAGE_BYTES)
+}
+
+type Texts<'a> = BTreeMap<String, (&'a Finder, Vec<&'a str>)>;
 
 /// Collects the strings in `value` by their paths, with what finds passages there.
 fn collect<'a>(
     value: &'a Value,
     path: String,
-    generator: &mut impl FnMut(&str) -> Option<&'a SnippetGenerator>,
+    generator: &mut impl FnMut(&str) -> Option<&'a Finder>,
     texts: &mut Texts<'a>,
 ) {
     match value {
@@ -151,13 +199,13 @@ fn collect<'a>(
     }
 }
 
-fn best_passage(generator: &SnippetGenerator, values: &[&str], left: &mut usize) -> Option<String> {
+fn best_passage(finder: &Finder, values: &[&str], left: &mut usize) -> Option<String> {
     let mut best = None;
     let mut most = 0;
     for text in values {
         let text = &text[..text.floor_char_boundary(*left)];
         *left -= text.len();
-        let passage = generator.snippet(text);
+        let passage = finder.snippet(text);
         if passage.highlighted().len() > most && passage.fragment().len() <= MAX_PASSAGE_BYTES {
             most = passage.highlighted().len();
             best = Some(passage);

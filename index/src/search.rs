@@ -8,6 +8,7 @@ use tantivy::collector::Count;
 use tantivy::query::{EnableScoring, TermQuery};
 use tantivy::schema::{IndexRecordOption, Value};
 use tantivy::{DocAddress, Searcher, TERMINATED, TantivyDocument, TantivyError, Term};
+use warren_protocol::Query;
 use warren_protocol::rpc::{Found, PartialHit};
 
 use crate::error::SearchError;
@@ -16,12 +17,12 @@ use crate::partition::PartitionIndex;
 use crate::query::Plan;
 
 /// A search of one partition; see `Question::Search` of [`warren_protocol::rpc`].
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct SearchSpec {
-    /// The query string; empty or `*`: all documents.
-    pub query: String,
-    /// Whether to make the best of a query that cannot be understood.
-    pub lenient: bool,
+    /// What is sought.
+    pub query: Query,
+    /// What all hits have to match; it does not count.
+    pub filter: Option<Query>,
     /// How many hits: offset + limit of the whole search. 0 only counts.
     pub hits: usize,
     /// Whether to count all.
@@ -45,7 +46,7 @@ impl PartitionIndex {
     /// Searches what the last commit made visible.
     pub fn search(&self, spec: &SearchSpec) -> Result<SearchResult, SearchError> {
         let searcher = self.searcher();
-        let plan = self.plan(&spec.query, spec.lenient)?;
+        let plan = self.plan(&spec.query, spec.filter.as_ref())?;
         let query = plan.query();
         // Counting in the same pass would score every match; without scores a second pass is far cheaper than that.
         let total = if spec.count { Some(searcher.search(&*query, &Count)? as u64) } else { None };
@@ -65,12 +66,12 @@ impl PartitionIndex {
         Ok(SearchResult { total, hits })
     }
 
-    /// Documents by their ids, in the order of the ids, `None` for those that are not there; with the passages that a (lenient) query
-    /// has in them.
-    pub fn fetch(&self, ids: &[String], highlight: Option<&str>) -> Result<Vec<Option<Found>>, SearchError> {
+    /// Documents by their ids, in the order of the ids, `None` for those that are not there; with the passages that a query has in
+    /// them.
+    pub fn fetch(&self, ids: &[String], highlight: Option<&Query>) -> Result<Vec<Option<Found>>, SearchError> {
         let searcher = self.searcher();
         let highlighter = match highlight {
-            Some(query) => self.highlighter(&self.plan(query, true)?, &searcher, true)?,
+            Some(query) => self.highlighter(&self.plan(query, None)?, &searcher, true)?,
             None => None,
         };
         ids.iter()
@@ -81,8 +82,8 @@ impl PartitionIndex {
             .collect()
     }
 
-    fn plan(&self, query: &str, lenient: bool) -> Result<Plan, SearchError> {
-        Plan::new(query, lenient, self.fields(), self.tantivy().tokenizers())
+    fn plan(&self, query: &Query, filter: Option<&Query>) -> Result<Plan, SearchError> {
+        Plan::new(query, filter, self.fields(), self.tantivy().tokenizers())
     }
 
     fn highlighter(&self, plan: &Plan, searcher: &Searcher, wanted: bool) -> Result<Option<Highlighter<'_>>, SearchError> {

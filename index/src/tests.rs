@@ -5,6 +5,8 @@ mod highlights;
 mod ids;
 mod killing;
 mod opening;
+mod pages;
+mod queries;
 mod ranking;
 mod robustness;
 mod snapshots;
@@ -13,7 +15,7 @@ mod writing;
 use std::path::Path;
 
 use tempfile::TempDir;
-use warren_protocol::IndexDefinition;
+use warren_protocol::{IndexDefinition, Query};
 use warren_protocol::batch::{Header, Kind, WriterId};
 use warren_protocol::ports::Position;
 use warren_protocol::rpc::PartialHit;
@@ -49,8 +51,22 @@ fn filled(definition: &IndexDefinition, documents: &[(&str, &str)]) -> (TempDir,
     (directory, index)
 }
 
+fn parsed(query: &str) -> Query {
+    Query::parse(query, false).unwrap_or_else(|error| panic!("{query}: {error}"))
+}
+
+/// A query of the other language.
+fn tree(json: &str) -> Query {
+    let tree = serde_json::from_str(json).unwrap_or_else(|error| panic!("{json}: {error}"));
+    Query::from_json(&tree, "query").unwrap_or_else(|error| panic!("{json}: {error}"))
+}
+
 fn spec(query: &str, hits: usize) -> SearchSpec {
-    SearchSpec { query: query.to_owned(), lenient: false, hits, count: true, highlight: false, max_bytes: 0 }
+    spec_of(parsed(query), hits)
+}
+
+fn spec_of(query: Query, hits: usize) -> SearchSpec {
+    SearchSpec { query, filter: None, hits, count: true, highlight: false, max_bytes: 0 }
 }
 
 fn hits(index: &PartitionIndex, query: &str, hits: usize) -> Vec<PartialHit> {
@@ -59,15 +75,29 @@ fn hits(index: &PartitionIndex, query: &str, hits: usize) -> Vec<PartialHit> {
 
 /// The ids that match, in the order of the ids.
 fn matching(index: &PartitionIndex, query: &str) -> Vec<String> {
-    let mut ids: Vec<String> = hits(index, query, 1000).into_iter().map(|hit| hit.id).collect();
+    matching_of(index, parsed(query))
+}
+
+fn matching_of(index: &PartitionIndex, query: Query) -> Vec<String> {
+    let result = index.search(&spec_of(query.clone(), 1000)).unwrap_or_else(|error| panic!("{query:?}: {error}"));
+    let mut ids: Vec<String> = result.hits.into_iter().map(|hit| hit.id).collect();
+    assert_eq!(result.total, Some(ids.len() as u64), "{query:?}");
     ids.sort_unstable();
     ids
 }
 
+/// Why a query is refused, wherever that is.
 fn refusal(index: &PartitionIndex, query: &str) -> String {
-    match index.search(&spec(query, 10)) {
+    match Query::parse(query, false) {
+        Ok(query) => refusal_of(index, query),
+        Err(error) => error.to_string(),
+    }
+}
+
+fn refusal_of(index: &PartitionIndex, query: Query) -> String {
+    match index.search(&spec_of(query.clone(), 10)) {
         Err(SearchError::InvalidQuery(text)) => text,
-        other => panic!("{query}: {other:?}"),
+        other => panic!("{query:?}: {other:?}"),
     }
 }
 

@@ -14,8 +14,9 @@ use warren_protocol::catalog::Entry;
 use warren_protocol::ports::RpcTarget;
 use warren_protocol::problem::Code;
 use warren_protocol::rpc::{Answer, Failure, Item, Message, Question, Reply, Request};
-use warren_protocol::search::{PartitionFailure, PartitionsReport, SearchRequest};
-use warren_protocol::{DocumentId, PartitionId, Problem};
+use warren_protocol::query::{Bool, Kind, QueryInput};
+use warren_protocol::search::{PartitionFailure, PartitionsReport};
+use warren_protocol::{DocumentId, PartitionId, Problem, Query};
 
 use crate::Producer;
 use crate::publisher::{Write, WriteError};
@@ -58,20 +59,25 @@ enum Stopped {
 }
 
 /// A filter that says what it means.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Filter(String);
+#[derive(Clone, Debug, PartialEq)]
+pub struct Filter(Query);
 
 impl Filter {
-    /// Takes a query string; an empty one has to be written as `*`.
-    pub fn new(text: String) -> Result<Self, Problem> {
-        let refuse = |detail: String| Err(Problem::new(Code::InvalidRequest, detail).with_field("filter"));
-        if text.trim().is_empty() {
-            return refuse("an empty filter would delete every document: write \"*\" if that is meant".to_owned());
+    /// Takes a query, as text or as a tree. One that matches everything has to say so: `*`, or `match_all`.
+    pub fn new(input: &QueryInput) -> Result<Self, Problem> {
+        let says_all = match input {
+            QueryInput::Text(text) => text.trim() == "*",
+            QueryInput::Tree(tree) => tree.contains_key("match_all"),
+        };
+        let is_blank = matches!(input, QueryInput::Text(text) if text.trim().is_empty())
+            || matches!(input, QueryInput::Tree(tree) if tree.is_empty());
+        let query = if is_blank { Query::all() } else { input.parse("filter", false)? };
+        let is_empty_group = matches!(&query.root.kind, Kind::Bool(group) if *group == Bool::default());
+        if !says_all && (query.is_all() || is_empty_group) {
+            let detail = "this filter would delete every document: write \"*\" or {\"match_all\": {}} if that is meant";
+            return Err(Problem::new(Code::InvalidRequest, detail).with_field("filter"));
         }
-        if text.len() > SearchRequest::MAX_QUERY_BYTES {
-            return refuse(format!("the filter has {} bytes: at most {}", text.len(), SearchRequest::MAX_QUERY_BYTES));
-        }
-        Ok(Self(text))
+        Ok(Self(query))
     }
 }
 
@@ -212,12 +218,17 @@ mod tests {
 
     #[test]
     fn everything_is_deleted_only_by_those_who_say_so() {
-        for empty in ["", " ", "\t\n"] {
-            let problem = Filter::new(empty.to_owned()).unwrap_err();
-            assert_eq!((problem.code, problem.field.as_deref()), (Code::InvalidRequest, Some("filter")));
+        let filter = |json: &str| Filter::new(&serde_json::from_str(json).unwrap());
+        for empty in [r#""""#, r#"" ""#, r#""\t\n""#, "{}", r#"{"bool":{}}"#, r#"{"bool":{"must":[]}}"#] {
+            let problem = filter(empty).unwrap_err();
+            assert_eq!((problem.code, problem.field.as_deref()), (Code::InvalidRequest, Some("filter")), "{empty}");
             assert!(problem.detail.contains("\"*\""), "{problem}");
         }
-        assert!(Filter::new("*".to_owned()).is_ok() && Filter::new("kind:old".to_owned()).is_ok());
-        assert!(Filter::new("x".repeat(SearchRequest::MAX_QUERY_BYTES + 1)).is_err());
+        assert_eq!(filter(r#""*""#).unwrap().0, Query::all());
+        assert_eq!(filter(r#"{"match_all":{}}"#).unwrap().0, Query::all());
+        assert!(filter(r#"{"term":{"kind":"old"}}"#).is_ok() && filter(r#""kind:old""#).is_ok());
+        for wrong in [r#""kind:[a TO""#, r#"{"nonsense":{}}"#] {
+            assert_eq!(filter(wrong).unwrap_err().code, Code::InvalidQuery, "{wrong}");
+        }
     }
 }

@@ -5,7 +5,7 @@
 //!
 //! The way of a document: [`document`] checks it and gives it an id, [`partition`] says where it belongs, [`batch`]
 //! is the form in which a partition log keeps it, [`writer`] is how a follower of that log applies it once.
-//! The way of a query: [`search`] is what a client sends and gets, [`rpc`] what travels between the query service
+//! The way of a query: [`search`] is what a client sends and gets, [`query`] what it seeks, [`rpc`] what travels between the query service
 //! and the workers.
 
 pub mod announcement;
@@ -17,6 +17,7 @@ pub mod index_name;
 pub mod partition;
 pub mod ports;
 pub mod problem;
+pub mod query;
 pub mod rpc;
 pub mod search;
 pub mod writer;
@@ -27,3 +28,4 @@ pub use document::DocumentId;
 pub use index_name::{Generation, IndexName, IndexRef};
 pub use partition::{PartitionId, partition_of};
 pub use problem::Problem;
+pub use query::{Query, QueryInput};

@@ -7,13 +7,14 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::index_name::IndexRef;
+use crate::query::Query;
 use crate::ports::WorkerId;
 use crate::search::Highlights;
 
 const VERSION: u8 = 1;
 
 /// Requests that share one message.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Request {
     /// The milliseconds that were left when it was sent: what has passed its deadline is not started.
     pub remaining_ms: u32,
@@ -22,7 +23,7 @@ pub struct Request {
 }
 
 /// One question to one partition.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Item {
     /// The index.
     pub index: IndexRef,
@@ -33,7 +34,7 @@ pub struct Item {
 }
 
 /// What can be asked of a partition.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Question {
     /// The best hits of a query.
     Search {
@@ -57,8 +58,8 @@ pub enum Question {
     },
     /// The ids of all documents that match, in their order, page by page.
     Ids {
-        /// The query string; what cannot be understood is refused.
-        filter: String,
+        /// What they have to match.
+        filter: Query,
         /// The last id of the page before.
         after: Option<String>,
         /// How many ids a page has at most.
@@ -252,7 +253,7 @@ mod tests {
     fn golden_files_pin_pages_of_ids() {
         let mut request = request();
         request.items.truncate(1);
-        request.items[0].question = Question::Ids { filter: "kind:old".into(), after: Some("a".into()), limit: 1000 };
+        request.items[0].question = Question::Ids { filter: Query::parse("kind:old", false).unwrap(), after: Some("a".into()), limit: 1000 };
         let ids = Answer::Ids { ids: vec!["b".into(), "c".into()], more: true };
         let reply = Reply { answers: vec![Ok(ids)], ..reply() };
         golden::check("request-ids-v1.bin", &request.encode().unwrap());

@@ -9,9 +9,9 @@ use futures_util::future::join_all;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 use warren_index::{PartitionIndex, SearchError, SearchSpec};
-use warren_protocol::{DocumentId, PartitionId};
 use warren_protocol::ports::{RpcCall, RpcTarget};
 use warren_protocol::rpc::{Answer, Failure, Found, Item, Message, Question, Reply, Request};
+use warren_protocol::{DocumentId, PartitionId, Query};
 
 use crate::Shared;
 
@@ -77,7 +77,7 @@ async fn answer_item(shared: &Shared, item: Item, deadline: Instant) -> Result<A
 fn fetch(
     index: &PartitionIndex,
     ids: &[String],
-    highlight: Option<&str>,
+    highlight: Option<&Query>,
     max_bytes: usize,
 ) -> Result<Vec<Option<Found>>, SearchError> {
     let (mut documents, mut bytes) = (Vec::new(), 0);
@@ -95,7 +95,7 @@ fn fetch(
 /// A page of ids; shorter than asked where a message could not hold it.
 fn ids(
     index: &PartitionIndex,
-    filter: &str,
+    filter: &Query,
     after: Option<&str>,
     limit: u32,
     max_bytes: usize,
@@ -108,10 +108,15 @@ fn ids(
 fn answer(index: &PartitionIndex, question: Question, max_bytes: usize) -> Result<Answer, Failure> {
     let answered = match question {
         Question::Search { query, lenient, hits, count, highlight } => {
-            let spec = SearchSpec { query, lenient, hits: hits as usize, count, highlight, max_bytes };
+            let query = Query::parse(&query, lenient).map_err(|error| Failure::InvalidQuery(error.to_string()))?;
+            let spec = SearchSpec { query, filter: None, hits: hits as usize, count, highlight, max_bytes };
             index.search(&spec).map(|result| Answer::Hits { total: result.total, hits: result.hits })
         }
-        Question::Fetch { ids, highlight } => fetch(index, &ids, highlight.as_deref(), max_bytes).map(Answer::Documents),
+        Question::Fetch { ids, highlight } => {
+            let highlight = highlight.map(|text| Query::parse(&text, true)).transpose();
+            let highlight = highlight.map_err(|error| Failure::InvalidQuery(error.to_string()))?;
+            fetch(index, &ids, highlight.as_ref(), max_bytes).map(Answer::Documents)
+        }
         Question::Ids { filter, after, limit } => ids(index, &filter, after.as_deref(), limit, max_bytes),
     };
     answered.map_err(|error| {

@@ -7,16 +7,17 @@ use std::ops::Bound;
 use tantivy::columnar::StrColumn;
 use tantivy::query::{EnableScoring, Weight};
 use tantivy::{SegmentReader, TantivyError};
+use warren_protocol::Query;
 
 use crate::error::SearchError;
 use crate::partition::PartitionIndex;
 use crate::schema::ID;
 
 impl PartitionIndex {
-    /// The first `limit` ids behind `after` of documents that match the query, which is not taken leniently.
-    pub fn matching_ids(&self, query: &str, after: Option<&str>, limit: usize) -> Result<Vec<String>, SearchError> {
+    /// The first `limit` ids behind `after` of documents that match.
+    pub fn matching_ids(&self, query: &Query, after: Option<&str>, limit: usize) -> Result<Vec<String>, SearchError> {
         let searcher = self.searcher();
-        let query = self.plan(query, false)?.query();
+        let query = self.plan(query, None)?.query();
         let weight = query.weight(EnableScoring::disabled_from_searcher(&searcher))?;
         let mut ids = Vec::new();
         for segment in searcher.segment_readers() {

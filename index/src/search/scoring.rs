@@ -20,6 +20,7 @@ pub(crate) struct Scoring {
 enum Shape {
     Leaf(usize),
     Bool(Vec<(Occur, Shape)>),
+    AtLeast(usize, Vec<Shape>),
 }
 
 impl Scoring {
@@ -57,6 +58,10 @@ fn shape(node: &Node, searcher: &Searcher, weights: &mut Vec<Box<dyn Weight>>) -
             let children = children.iter().map(|(occur, child)| Ok((*occur, shape(child, searcher, weights)?)));
             Shape::Bool(children.collect::<Result<_, TantivyError>>()?)
         }
+        Node::AtLeast(minimum, children) => {
+            let children = children.iter().map(|child| shape(child, searcher, weights));
+            Shape::AtLeast(*minimum, children.collect::<Result<_, TantivyError>>()?)
+        }
     })
 }
 
@@ -84,6 +89,10 @@ fn score(shape: &Shape, scorers: &mut [Box<dyn Scorer>], document: DocId) -> Opt
             let scorer = &mut scorers[*leaf];
             let at = if scorer.doc() < document { scorer.seek(document) } else { scorer.doc() };
             return (at == document).then(|| f64::from(scorer.score()));
+        }
+        Shape::AtLeast(minimum, children) => {
+            let scores: Vec<f64> = children.iter().filter_map(|child| score(child, scorers, document)).collect();
+            return (scores.len() >= *minimum).then(|| scores.iter().sum());
         }
         Shape::Bool(children) => children,
     };

@@ -1,5 +1,7 @@
 //! Passages, and how much of a reply they and the documents take.
 
+use warren_protocol::Query;
+
 use super::{definition, filled, spec};
 use crate::{PartitionIndex, SearchSpec};
 
@@ -38,7 +40,7 @@ fn words_are_marked_where_they_were_sought_and_html_is_escaped() {
     assert_eq!(passages(&index, "id:needle"), []);
     assert_eq!(passages(&index, "*"), []);
 
-    let fetched = index.fetch(&["needle".to_owned()], Some("title:server +(")).unwrap().remove(0).unwrap();
+    let fetched = index.fetch(&["needle".to_owned()], Some(&Query::parse("title:server +(", true).unwrap())).unwrap().remove(0).unwrap();
     assert_eq!(fetched.highlights.keys().collect::<Vec<_>>(), ["title"]);
     assert_eq!(fetched.body, body.as_bytes());
 }

@@ -3,9 +3,14 @@
 use std::collections::BTreeSet;
 
 use tempfile::TempDir;
+use warren_protocol::Query;
 
 use super::{Random, checkpoint, definition, filled, open};
-use crate::SearchError;
+use crate::{PartitionIndex, SearchError};
+
+fn page(index: &PartitionIndex, query: &str, after: Option<&str>, limit: usize) -> Vec<String> {
+    index.matching_ids(&Query::parse(query, false).unwrap(), after, limit).unwrap()
+}
 
 #[test]
 fn pages_hold_every_match_once_in_order_whatever_is_written_between_them() {
@@ -37,7 +42,7 @@ fn pages_hold_every_match_once_in_order_whatever_is_written_between_them() {
     for limit in [1, 7, 100, 10_000] {
         let (mut found, mut step) = (Vec::<String>::new(), 1500 + limit as u64 * 1000);
         loop {
-            let page = index.matching_ids("kind:wanted", found.last().map(String::as_str), limit).unwrap();
+            let page = page(&index, "kind:wanted", found.last().map(String::as_str), limit);
             assert!(page.len() <= limit);
             if page.is_empty() {
                 break;
@@ -55,12 +60,14 @@ fn pages_hold_every_match_once_in_order_whatever_is_written_between_them() {
 
 #[test]
 fn everything_nothing_and_what_cannot_be_understood() {
-    let (_directory, index) = filled(&definition("{}"), &[("b", r#"{"text":"x"}"#), ("a", r#"{"text":"y"}"#)]);
-    assert_eq!(index.matching_ids("*", None, 10).unwrap(), ["a", "b"]);
-    assert_eq!(index.matching_ids("*", Some("a"), 10).unwrap(), ["b"]);
-    assert_eq!(index.matching_ids("*", Some("aa"), 10).unwrap(), ["b"]);
-    assert_eq!(index.matching_ids("*", Some("zz"), 10).unwrap(), [""; 0]);
-    assert_eq!(index.matching_ids("-y", None, 10).unwrap(), ["b"]);
-    assert_eq!(index.matching_ids("nowhere", None, 10).unwrap(), [""; 0]);
-    assert!(matches!(index.matching_ids("text:[1 TO", None, 10), Err(SearchError::InvalidQuery(_))));
+    let definition = definition(r#"{"fields":{"size":{"type":"integer"}}}"#);
+    let (_directory, index) = filled(&definition, &[("b", r#"{"text":"x"}"#), ("a", r#"{"text":"y"}"#)]);
+    assert_eq!(page(&index, "*", None, 10), ["a", "b"]);
+    assert_eq!(page(&index, "*", Some("a"), 10), ["b"]);
+    assert_eq!(page(&index, "*", Some("aa"), 10), ["b"]);
+    assert_eq!(page(&index, "*", Some("zz"), 10), [""; 0]);
+    assert_eq!(page(&index, "-y", None, 10), ["b"]);
+    assert_eq!(page(&index, "nowhere", None, 10), [""; 0]);
+    let unfit = Query::parse("size:many", false).unwrap();
+    assert!(matches!(index.matching_ids(&unfit, None, 10), Err(SearchError::InvalidQuery(_))));
 }

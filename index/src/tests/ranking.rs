@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use warren_protocol::IndexDefinition;
 use warren_protocol::search::round_score;
 
-use super::{Random, checkpoint, definition, hits, open, spec};
+use super::{Random, checkpoint, definition, hits, open, parsed, spec};
 use crate::PartitionIndex;
 use crate::query::Plan;
 
@@ -76,7 +76,7 @@ fn query(random: &mut Random) -> String {
 /// The ranking of all matches, each scored by itself, and checked against what tantivy says about it.
 fn ranking(index: &PartitionIndex, query: &str) -> Vec<(f32, String)> {
     let searcher = index.searcher();
-    let plan = Plan::new(query, false, index.fields(), index.tantivy().tokenizers()).unwrap();
+    let plan = Plan::new(&parsed(query), None, index.fields(), index.tantivy().tokenizers()).unwrap();
     let tantivy_query = plan.query();
     let mut matches: Vec<_> = searcher.search(&*tantivy_query, &DocSetCollector).unwrap().into_iter().collect();
     matches.sort_unstable();

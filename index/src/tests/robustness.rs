@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Random, definition, filled, spec};
+use warren_protocol::Query;
+
+use super::{Random, definition, filled, spec_of};
 use crate::{PartitionIndex, SearchError, SearchSpec};
 
 const DEFINITION: &str = r#"{"fields":{"title":{"type":"text","analyzer":"english"},"section":{"type":"keyword"},"size":{"type":"integer"},
@@ -79,11 +81,18 @@ const PIECES: [&str; 61] = [
 ];
 
 fn ask(index: &PartitionIndex, query: &str, lenient: bool) {
-    let spec = SearchSpec { lenient, highlight: true, max_bytes: 10_000, ..spec(query, 3) };
+    let parsed = match Query::parse(query, lenient) {
+        Ok(parsed) => parsed,
+        Err(error) => {
+            assert!(!lenient, "{query:?} leniently: {error}");
+            return;
+        }
+    };
+    let spec = SearchSpec { highlight: true, max_bytes: 10_000, ..spec_of(parsed, 3) };
     match index.search(&spec) {
         Ok(result) => assert!(result.total.unwrap() <= 3, "{query:?}"),
         Err(SearchError::InvalidQuery(text)) => {
-            assert!(!lenient || text.contains("no texts"), "{query:?} leniently: {text}");
+            assert!(!lenient, "{query:?} leniently: {text}");
             assert!(!text.is_empty(), "{query:?}");
         }
         Err(error) => panic!("{query:?}: {error}"),
@@ -175,27 +184,49 @@ fn the_longest_queries_end_soon() {
         let query = piece.repeat(16 * 1024 / piece.len());
         for lenient in [false, true] {
             let start = Instant::now();
-            let spec = SearchSpec { lenient, ..spec(&query, 3) };
-            if let Err(SearchError::Internal(error)) = index.search(&spec) {
+            let parsed = Query::parse(&query, lenient);
+            assert!(parsed.is_ok() || !lenient, "{piece:?}");
+            if let Ok(parsed) = parsed
+                && let Err(SearchError::Internal(error)) = index.search(&spec_of(parsed, 3))
+            {
                 panic!("{piece:?}: {error}");
             }
             assert!(start.elapsed() < Duration::from_secs(5), "{piece:?} took {:?}", start.elapsed());
         }
     }
     let many: String = (0..5000).map(|number| format!("w{number} ")).collect();
-    let Err(SearchError::InvalidQuery(text)) = index.search(&spec(&many, 3)) else { panic!("accepted") };
-    assert!(text.contains("terms"), "{text}");
+    assert!(Query::parse(&many, false).unwrap_err().to_string().contains("at most 1024"));
+    assert_eq!(index.search(&spec_of(Query::parse(&many, true).unwrap(), 3)).unwrap().total, Some(0));
 }
 
 #[test]
 fn lenient_search_makes_the_best_of_it() {
     let (_directory, index) = filled(&definition(DEFINITION), &DOCUMENTS);
-    for query in
-        ["server (", "+server size:many", "server \"", "server title:[a TO b]", "server /x/", "title:server)", "web:// server"]
-    {
-        assert!(matches!(index.search(&spec(query, 3)), Err(SearchError::InvalidQuery(_))), "{query}");
-        let spec = SearchSpec { lenient: true, ..spec(query, 3) };
-        let found: Vec<String> = index.search(&spec).unwrap().hits.into_iter().map(|hit| hit.id).collect();
-        assert_eq!(found, ["1"], "{query}");
+    for query in [
+        "server (",
+        "+server size:many",
+        "server \"",
+        "server title:[a TO b]",
+        "title:server)",
+        "server AND",
+        "OR server",
+        "server size:1~",
+        "server ?*",
+        "+ server",
+        "server title:",
+        "title: server",
+        "server --",
+        "server /(/",
+        "server month:soon",
+    ] {
+        let refused = Query::parse(query, false).map(|query| matches!(index.search(&spec_of(query, 3)), Err(SearchError::InvalidQuery(_))));
+        assert!(refused.unwrap_or(true), "{query}");
+        let found = index.search(&spec_of(Query::parse(query, true).unwrap(), 3)).unwrap();
+        assert_eq!(found.hits.into_iter().map(|hit| hit.id).collect::<Vec<_>>(), ["1"], "{query}");
+    }
+    // What is no field, no question mark and no option is taken for words.
+    for query in ["http://server", "std::server", "12:server", "server?", "--server", "what is a server?", "a (server", "server: web"] {
+        let found = index.search(&spec_of(Query::parse(query, true).unwrap(), 3)).unwrap();
+        assert_eq!(found.hits.first().map(|hit| hit.id.as_str()), Some("1"), "{query}");
     }
 }

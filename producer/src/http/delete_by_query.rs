@@ -7,6 +7,7 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use warren_protocol::problem::Code;
+use warren_protocol::query::QueryInput;
 use warren_protocol::{IndexName, Problem};
 use warren_service::http::{ApiError, ApiJson, ApiPath, ApiQuery, problem_response};
 
@@ -18,8 +19,9 @@ use crate::delete_by_query::{Deleted, Filter, Unfinished};
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct DeleteRequest {
-    /// A query string, as a search takes it: `status:old`, `+customer:ada -open:true`. `*` deletes every document.
-    filter: String,
+    /// A query as a search takes it: a text such as `status:old` or `+customer:ada -open:true`, or a tree. `*` deletes every
+    /// document.
+    filter: QueryInput,
 }
 
 /// A problem that says what was deleted all the same.
@@ -56,7 +58,7 @@ pub(super) async fn delete_documents(
     ApiQuery(NoParameters {}): ApiQuery<NoParameters>,
     ApiJson(request): ApiJson<DeleteRequest>,
 ) -> Result<Response, ApiError> {
-    let (index, filter) = (IndexName::new(path.index)?, Filter::new(request.filter)?);
+    let (index, filter) = (IndexName::new(path.index)?, Filter::new(&request.filter)?);
     let Some(entry) = producer.catalog.get(&index) else {
         return Err(match producer.catalog.is_ready() {
             true => ApiError::new(Code::UnknownIndex, format!("there is no index \"{index}\"")),
