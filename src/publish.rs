@@ -32,16 +32,20 @@ const MAX_PRINTED: usize = 100;
 ///
 /// A file's name says what it holds, or --format does:
 ///
-///   *.json           an array of objects, one object, or one a line
-///   *.ndjson *.jsonl an object a line
-///   *.csv *.tsv      a header, then a document a row; values are strings, but where the index defines the field as a number,
-///                    boolean or date
-///   *.txt *.md *.html  the file is a document: its place in the folder as id, title, body, path
+///   *.json             an array of objects, one object, or one a line
+///   *.ndjson *.jsonl   an object a line
+///   *.csv *.tsv        a header, then a document a row; strings, but where the
+///                      index defines the field as number, boolean or date
+///   *.txt *.md *.html  the file is one document: id (its place in the folder),
+///                      title, body, path
 ///
-/// All of them as they are or compressed with gzip or zstd (told by their first bytes). Of a folder, all such files in it
-/// and below; hidden ones, binary ones and others are skipped. A document with the id of another replaces it. What is refused
-/// is printed with its file and line, the rest is published, and the exit code is 1.
+/// All as they are or compressed with gzip or zstd (told by their first bytes).
+/// Of a folder, all such files in it and below; hidden ones, binary ones and
+/// others are skipped. A document with the id of another replaces it. What is
+/// refused is printed with its file and line, the rest is published, and the exit
+/// code is 1.
 #[derive(Args)]
+#[command(verbatim_doc_comment)]
 pub(crate) struct PublishArgs {
     /// The index; one that does not exist is created with the defaults
     #[arg(long, value_name = "NAME")]

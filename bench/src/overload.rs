@@ -102,7 +102,7 @@ pub(crate) async fn run(args: &OverloadArgs) -> Result<()> {
             sleep(SAMPLE).await;
         }
         load.stop.cancel();
-        Ok(())
+        Ok::<(), anyhow::Error>(())
     };
     let ((), ()) = tokio::try_join!(slowing, watching)?;
     println!("published for {:.0} s, faster than the worker indexed: {} confirmed", began.elapsed().as_secs_f64(), load.all());
@@ -188,7 +188,8 @@ async fn through_the_queue(load: Arc<Load>, ports: Ports, index: String, name: S
                 let document = document(&published.name, *number);
                 let message =
                     Message { body: document.to_string().into(), routing_key: index.clone(), ..Message::default() };
-                async { (*number, ports.queue.publish(QueueName::Intake, message).await) }
+                let (number, queue) = (*number, &ports.queue);
+                async move { (number, queue.publish(QueueName::Intake, message).await) }
             });
             let mut refused = Vec::new();
             for (number, outcome) in futures_util::future::join_all(sent).await {

@@ -27,7 +27,7 @@ use crate::admission::Admission;
 use crate::publisher::Write;
 use crate::split::Splitter;
 use crate::upload::{Interrupted, Summary, Upload};
-use body::{decoded, form, unreadable};
+use body::{decoded, form, linger, unreadable};
 
 /// The routes, with their descriptions for `/openapi.json`.
 pub fn api(producer: Producer) -> OpenApiRouter {
@@ -110,7 +110,9 @@ async fn upload_documents(
     loop {
         while let Some(piece) = splitter.next_piece() {
             if let Err(problem) = upload.take(piece).await {
-                return Ok(interrupted(upload.interrupt(problem).await));
+                let ended = upload.interrupt(problem).await;
+                linger(&mut chunks).await;
+                return Ok(interrupted(ended));
             }
         }
         match chunks.next().await {

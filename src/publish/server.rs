@@ -42,8 +42,12 @@ impl ServerTarget {
         match self.client.get::<Index>(&format!("/indexes/{}", self.index)).await {
             Ok(index) => Ok(index.definition),
             Err(error) => match error.downcast_ref::<Refused>() {
-                // A producer alone does not tell.
-                Some(refused) if [404, 405].contains(&refused.problem.status) => Ok(IndexDefinition::default()),
+                Some(refused) if refused.problem.code == Code::UnknownIndex => Ok(IndexDefinition::default()),
+                Some(refused) if [404, 405].contains(&refused.problem.status) => {
+                    let server = "this server takes documents only and does not say how the index is defined";
+                    eprintln!("{server}: all values of tables are published as strings; name a server that searches, too");
+                    Ok(IndexDefinition::default())
+                }
                 _ => Err(error),
             },
         }
