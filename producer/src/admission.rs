@@ -80,7 +80,10 @@ impl Admission {
     /// Lets a deletion in; there is nothing to delete in an index that is missing.
     pub fn delete(&self, index: &IndexName, id: DocumentId) -> Result<(Arc<Entry>, Write), Problem> {
         let Some(entry) = self.known(index) else {
-            return Err(Problem::new(Code::UnknownIndex, format!("there is no index {index}")));
+            return Err(match self.catalog.is_ready() {
+                true => Problem::new(Code::UnknownIndex, format!("there is no index {index}")),
+                false => Problem::new(Code::Unavailable, "the catalog of indexes is not read yet: try again"),
+            });
         };
         Ok((entry, Write { id, body: None }))
     }

@@ -128,7 +128,13 @@ impl Indexer {
             Verdict::Apply => self.index_operations(&operations, position)?,
             Verdict::ApplyAfterGap { expected, found } => {
                 let writer = batch.header.writer;
-                tracing::error!(%position, %writer, expected, found, "batches are missing in the log, they may still come");
+                if self.place.last.is_some_and(|last| position.0 > last.position.0 + 1) {
+                    // What stood at the positions between was more than the beginning of a segment.
+                    tracing::error!(%position, %writer, expected, found, "batches were cut off the log before they were read: they are lost");
+                    self.note_lost(&format!("{} batches of writer {writer} before position {position}", found - expected));
+                } else {
+                    tracing::error!(%position, %writer, expected, found, "batches are missing in the log, they may still come");
+                }
                 self.index_operations(&operations, position)?
             }
             Verdict::Lost { expected, next } => {

@@ -15,7 +15,7 @@ use warren_index::IndexError;
 use warren_protocol::PartitionId;
 use warren_protocol::announcement::ReplicaState;
 use warren_protocol::catalog::Entry;
-use warren_protocol::ports::{FollowFrom, Follower, LogEntry, LogError, LogName, Message, Position, QueueName};
+use warren_protocol::ports::{FollowFrom, Follower, LogEntry, LogError, LogName, Message, Position, QueueName, SEGMENT_GAP};
 
 use crate::Shared;
 use crate::holdings::Holding;
@@ -36,9 +36,6 @@ const LONGEST_REFRESH: Duration = Duration::from_secs(3);
 const FRESH_END: Duration = Duration::from_secs(2);
 /// A replica that cannot catch up with its writers in this time serves all the same: the others lag as well.
 const CATCH_UP: Duration = Duration::from_secs(60);
-/// The positions that a broker takes for itself where one segment of a log ends and the next begins: what is missing
-/// between two messages there is no message.
-const SEGMENT_GAP: u64 = 3;
 /// The first message of a log stands here, or before.
 const BEGINNING: Position = Position(1);
 
@@ -132,7 +129,7 @@ impl Replica {
     fn recover(&self, tried: Begin, error: &ReplicaError) -> Begin {
         let partition = &self.partition;
         match error {
-            ReplicaError::Log(LogError::Truncated { expected, found }) if found.0 <= expected.0 + SEGMENT_GAP => {
+            ReplicaError::Log(LogError::Truncated { expected, found }) if found.0 <= expected.0 + 1 + SEGMENT_GAP => {
                 Begin::WithWhatIsLeft { lost: None, another_log: false }
             }
             ReplicaError::Log(error @ (LogError::Truncated { .. } | LogError::Replaced { .. })) if tried == Begin::Local => {

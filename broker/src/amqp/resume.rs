@@ -5,12 +5,13 @@
 //! follower attaches *at* the last message that it has, and goes on only if it gets that very message again.
 //!
 //! Positions have gaps that are no loss: a stream takes one or two for itself whenever it begins a segment. Truncation
-//! takes from the front alone, so a gap is no loss if the message before it is still there: that is looked up, by
-//! attaching there again.
+//! takes from the front, so a gap is no loss if the message before it is still there: that is looked up, by attaching
+//! there again. Of several segments, however, a stream deletes the newest first, and the message before a gap can still be
+//! there for a moment: a gap that is too wide for a segment's beginning is a loss all the same.
 //!
 //! Silence alone proves nothing: the broker may be slow. A silence that lasts is compared with the stream's end.
 
-use warren_protocol::ports::{FollowFrom, LogError, Position};
+use warren_protocol::ports::{FollowFrom, LogError, Position, SEGMENT_GAP};
 
 /// The end of a stream is known only to so many messages: what the broker takes together, and what a lagging member of
 /// a cluster has not got yet.
@@ -96,6 +97,9 @@ impl Resume {
             self.gap = Some(position);
             return Ok(Step::Look);
         }
+        if position.0 > last.0 + 1 + SEGMENT_GAP {
+            return Err(LogError::Truncated { expected: last, found: position });
+        }
         (self.last, self.gap) = (Some((position, digest)), None);
         Ok(Step::Give)
     }
@@ -174,6 +178,19 @@ mod tests {
         assert_eq!((resume.start(), resume.expects_last()), (Some(Position(5)), true));
         assert_eq!((resume.delivers(5), resume.delivers(8)), (Ok(Step::Skip), Ok(Step::Give)));
         assert_eq!(resume.delivers(9), Ok(Step::Give));
+    }
+
+    #[test]
+    fn a_gap_that_is_too_wide_is_a_loss_even_if_the_message_before_it_is_still_there() {
+        for (found, outcome) in [
+            (6 + SEGMENT_GAP, Ok(Step::Give)),
+            (7 + SEGMENT_GAP, Err(LogError::Truncated { expected: Position(5), found: Position(7 + SEGMENT_GAP) })),
+        ] {
+            let mut resume = after(5);
+            assert_eq!((resume.delivers(5), resume.delivers(found)), (Ok(Step::Skip), Ok(Step::Look)));
+            resume.attached();
+            assert_eq!((resume.delivers(5), resume.delivers(found)), (Ok(Step::Skip), outcome));
+        }
     }
 
     #[test]

@@ -74,6 +74,10 @@ pub struct LogLimits {
     pub max_bytes: Option<u64>,
 }
 
+/// The most positions that a broker takes for itself where one segment of a log ends and the next begins: what is missing
+/// between two messages there is no message.
+pub const SEGMENT_GAP: u64 = 3;
+
 /// A place in a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
