@@ -18,9 +18,9 @@ use warren_protocol::{IndexDefinition, IndexName};
 use warren_service::config::Config;
 
 use crate::ServerArgs;
-pub(crate) use progress::Progress;
 use files::Files;
 use format::Format;
+pub(crate) use progress::Progress;
 use source::{Options, Source};
 
 /// Exit code after Ctrl-C: 128 + SIGINT.

@@ -186,8 +186,7 @@ async fn through_the_queue(load: Arc<Load>, ports: Ports, index: String, name: S
             let asked = Instant::now();
             let sent = open.iter().map(|number| {
                 let document = document(&published.name, *number);
-                let message =
-                    Message { body: document.to_string().into(), routing_key: index.clone(), ..Message::default() };
+                let message = Message { body: document.to_string().into(), routing_key: index.clone(), ..Message::default() };
                 let (number, queue) = (*number, &ports.queue);
                 async move { (number, queue.publish(QueueName::Intake, message).await) }
             });

@@ -13,8 +13,8 @@ use utoipa::ToSchema;
 use warren_protocol::catalog::Entry;
 use warren_protocol::ports::RpcTarget;
 use warren_protocol::problem::Code;
-use warren_protocol::rpc::{Answer, Failure, Item, Message, Question, Reply, Request};
 use warren_protocol::query::{Bool, Kind, QueryInput};
+use warren_protocol::rpc::{Answer, Failure, Item, Message, Question, Reply, Request};
 use warren_protocol::search::{PartitionFailure, PartitionsReport};
 use warren_protocol::{DocumentId, PartitionId, Problem, Query};
 
@@ -145,7 +145,8 @@ impl Producer {
             let (ids, more) = self.page(partition, filter, after, &mut target).await?;
             let Some(last) = ids.last().cloned() else { return Ok(()) };
             let count = ids.len() as u64;
-            let writes = ids.into_iter().map(|id| DocumentId::new(id).map(|id| Write { id, body: None })).collect::<Result<_, _>>();
+            let writes =
+                ids.into_iter().map(|id| DocumentId::new(id).map(|id| Write { id, body: None })).collect::<Result<_, _>>();
             let writes: Vec<Write> = writes.map_err(|error| Stopped::Silent(error.to_string()))?;
             let handed = self.publisher.write(entry, writes).await.map_err(Stopped::Refuses)?;
             handed.confirmed().await.map_err(Stopped::Refuses)?;

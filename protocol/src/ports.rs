@@ -20,7 +20,9 @@ use serde::{Deserialize, Serialize};
 
 pub use bulletin::{Bulletin, BulletinError};
 pub use claims::{ClaimError, Claims, HeldSlot, Slot};
-pub use partition_log::{Appended, FollowFrom, Follower, LogEntry, LogError, LogLimits, LogName, PartitionLog, Position, SEGMENT_GAP};
+pub use partition_log::{
+    Appended, FollowFrom, Follower, LogEntry, LogError, LogLimits, LogName, PartitionLog, Position, SEGMENT_GAP,
+};
 pub use search_rpc::{Incoming, Responder, RpcCall, RpcError, RpcTarget, SearchRpc};
 pub use work_queue::{Deliveries, Delivery, HEADER_ATTEMPTS, Message, QueueError, QueueName, Settle, Settlement, WorkQueue};
 

@@ -7,8 +7,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::index_name::IndexRef;
-use crate::query::Query;
 use crate::ports::WorkerId;
+use crate::query::Query;
 use crate::search::Highlights;
 
 const VERSION: u8 = 1;
@@ -253,7 +253,8 @@ mod tests {
     fn golden_files_pin_pages_of_ids() {
         let mut request = request();
         request.items.truncate(1);
-        request.items[0].question = Question::Ids { filter: Query::parse("kind:old", false).unwrap(), after: Some("a".into()), limit: 1000 };
+        request.items[0].question =
+            Question::Ids { filter: Query::parse("kind:old", false).unwrap(), after: Some("a".into()), limit: 1000 };
         let ids = Answer::Ids { ids: vec!["b".into(), "c".into()], more: true };
         let reply = Reply { answers: vec![Ok(ids)], ..reply() };
         golden::check("request-ids-v1.bin", &request.encode().unwrap());

@@ -101,7 +101,8 @@ impl Files {
     /// What was left out, in words.
     pub(super) fn skipped(&self) -> Option<String> {
         let parts = [(&self.hidden, "hidden"), (&self.binary, "no text"), (&self.other, "of another kind")];
-        let words: Vec<String> = parts.iter().filter(|(paths, _)| !paths.is_empty()).map(|(paths, what)| in_words(paths, what)).collect();
+        let words: Vec<String> =
+            parts.iter().filter(|(paths, _)| !paths.is_empty()).map(|(paths, what)| in_words(paths, what)).collect();
         (!words.is_empty()).then(|| format!("skipped: {}", words.join("; ")))
     }
 }

@@ -20,11 +20,8 @@ pub(super) fn read(
 ) -> std::io::Result<Piece> {
     let mut bytes = Vec::new();
     input.take(limit as u64 + 1).read_to_end(&mut bytes)?;
-    let content = if bytes.len() > limit {
-        Err(SplitError::TooLarge { limit })
-    } else {
-        document(&bytes, file, kind, definition)
-    };
+    let content =
+        if bytes.len() > limit { Err(SplitError::TooLarge { limit }) } else { document(&bytes, file, kind, definition) };
     Ok(Piece { line: 1, number: 1, content: content.map(Into::into) })
 }
 

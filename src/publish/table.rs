@@ -92,7 +92,9 @@ fn document(row: &Row, columns: &[Column]) -> Result<Bytes, SplitError> {
     let found = row.fields().count();
     if found != columns.len() {
         let expected = columns.len();
-        return Err(unusable(format!("the row has {found} columns, the header has {expected}: is a quote or a delimiter missing?")));
+        return Err(unusable(format!(
+            "the row has {found} columns, the header has {expected}: is a quote or a delimiter missing?"
+        )));
     }
     let mut document = Map::new();
     for (column, value) in columns.iter().zip(row.fields()) {
@@ -128,7 +130,8 @@ fn converted(kind: Option<FieldType>, text: &str) -> Option<Value> {
 
 /// `2026-11-26`: midnight in UTC.
 fn is_day(text: &str) -> bool {
-    text.len() == 10 && text.bytes().enumerate().all(|(at, byte)| if at == 4 || at == 7 { byte == b'-' } else { byte.is_ascii_digit() })
+    text.len() == 10
+        && text.bytes().enumerate().all(|(at, byte)| if at == 4 || at == 7 { byte == b'-' } else { byte.is_ascii_digit() })
 }
 
 #[cfg(test)]

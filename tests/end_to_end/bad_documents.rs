@@ -182,7 +182,10 @@ async fn files_of_every_kind_become_documents() -> Result<()> {
     std::fs::create_dir_all(notes.join("deep/.hidden"))?;
     for (name, content) in [
         ("deep/warren.md", &b"# On warrens\n\nRabbits *dig*."[..]),
-        ("page.html", b"<html><head><title>Carrots</title></head><body><main><p>Orange and <b>sweet</b></p></main></body></html>"),
+        (
+            "page.html",
+            b"<html><head><title>Carrots</title></head><body><main><p>Orange and <b>sweet</b></p></main></body></html>",
+        ),
         ("plain.txt", b"just words"),
         ("image.txt", b"\x89PNG\0\0"),
         ("deep/.hidden/secret.md", b"secret"),

@@ -95,7 +95,8 @@ impl Node {
     pub fn process(&self) -> Result<u32> {
         let script = self.guardian.lock().unwrap_or_else(PoisonError::into_inner).process.id();
         let children = std::fs::read_to_string(format!("/proc/{script}/task/{script}/children"))?;
-        let is_broker = |id: &&str| std::fs::read_to_string(format!("/proc/{id}/comm")).is_ok_and(|name| name.starts_with("beam"));
+        let is_broker =
+            |id: &&str| std::fs::read_to_string(format!("/proc/{id}/comm")).is_ok_and(|name| name.starts_with("beam"));
         Ok(children.split_whitespace().find(is_broker).context("the broker does not run")?.parse()?)
     }
 

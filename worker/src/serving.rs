@@ -93,13 +93,7 @@ fn fetch(
 }
 
 /// A page of ids; shorter than asked where a message could not hold it.
-fn ids(
-    index: &PartitionIndex,
-    filter: &Query,
-    after: Option<&str>,
-    limit: u32,
-    max_bytes: usize,
-) -> Result<Answer, SearchError> {
+fn ids(index: &PartitionIndex, filter: &Query, after: Option<&str>, limit: u32, max_bytes: usize) -> Result<Answer, SearchError> {
     let limit = (limit as usize).clamp(1, max_bytes.div_ceil(DocumentId::MAX_LEN));
     let ids = index.matching_ids(filter, after, limit)?;
     Ok(Answer::Ids { more: ids.len() == limit, ids })
