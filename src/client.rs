@@ -7,7 +7,6 @@ use anyhow::Context;
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use warren_producer::upload::Summary;
 use warren_protocol::Problem;
 use warren_service::config::Config;
 
@@ -105,6 +104,12 @@ impl Client {
         Err(self.refused(status, retry_after, &body))
     }
 
+    /// Sends a request and gives the body of a successful answer; anything else is [`Refused`].
+    pub(crate) async fn bytes(&self, request: RequestBuilder) -> anyhow::Result<Vec<u8>> {
+        let (status, retry_after, body) = self.send(request).await?;
+        if status.is_success() { Ok(body) } else { Err(self.refused(status, retry_after, &body)) }
+    }
+
     /// Fails if there is no server, or if it does not take the key. A server that refuses a large body for that reason
     /// closes the connection, and its answer is lost.
     pub(crate) async fn greet(&self) -> anyhow::Result<()> {
@@ -116,7 +121,7 @@ impl Client {
     }
 
     /// Sends documents. That all of them were refused is an answer like any other.
-    pub(crate) async fn upload(&self, request: RequestBuilder) -> anyhow::Result<Summary> {
+    pub(crate) async fn upload<T: DeserializeOwned>(&self, request: RequestBuilder) -> anyhow::Result<T> {
         let (status, retry_after, body) = self.send(request).await?;
         if status.is_success() || status == StatusCode::UNPROCESSABLE_ENTITY {
             return serde_json::from_slice(&body).context("the server's answer is not what this program understands");

@@ -1,4 +1,4 @@
-//! `warren index`: create, list, show and delete indexes.
+//! `warren index`: create, list, show, merge and delete indexes.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -7,13 +7,17 @@ use anyhow::Context;
 use clap::{Args, Subcommand};
 use reqwest::Method;
 use serde_json::Value;
+use warren_protocol::merging::{MergeResponse, MergedReplica};
 use warren_protocol::{IndexDefinition, IndexName};
 use warren_service::config::Config;
 
 use crate::client::Client;
 use crate::{ServerArgs, table};
 
-/// Create, list, show and delete indexes
+/// How long the server is asked to wait for a merge, in milliseconds.
+const MERGE_WAIT_MS: u32 = 5000;
+
+/// Create, list, show, merge and delete indexes
 #[derive(Args)]
 pub(crate) struct IndexArgs {
     #[command(subcommand)]
@@ -39,6 +43,11 @@ enum Action {
     List,
     /// Show the definition of an index
     Show {
+        /// Its name
+        name: IndexName,
+    },
+    /// Merge an index that nobody writes to any more: one segment a partition, without deleted documents
+    Merge {
         /// Its name
         name: IndexName,
     },
@@ -82,10 +91,34 @@ pub(crate) async fn run(args: IndexArgs, config: &Config) -> anyhow::Result<Exit
             let shown: Value = client.get(&format!("/indexes/{name}")).await?;
             println!("{}", serde_json::to_string_pretty(&shown)?);
         }
+        Action::Merge { name } => merge(&client, &name).await?,
         Action::Delete { name } => {
             client.delete(&format!("/indexes/{name}")).await?;
             println!("deleted {name}");
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Waits until all is merged. Each answer of the server comes within seconds, so that the wait shows how far it is.
+async fn merge(client: &Client, name: &IndexName) -> anyhow::Result<()> {
+    let progress = indicatif::ProgressBar::new(0);
+    loop {
+        let path = format!("/indexes/{name}/merge?timeout_ms={MERGE_WAIT_MS}");
+        let merged: MergeResponse = client.json(client.request(Method::POST, &path)).await?;
+        let done = merged.replicas.iter().filter(|replica| replica.done).count();
+        progress.set_length(merged.replicas.len() as u64);
+        progress.set_position(done as u64);
+        if merged.done {
+            progress.finish_and_clear();
+            let row = |replica: &MergedReplica| {
+                let MergedReplica { partition, worker, segments, documents, deleted, .. } = replica;
+                vec![partition.to_string(), worker.clone(), segments.to_string(), documents.to_string(), deleted.to_string()]
+            };
+            let rows: Vec<_> = merged.replicas.iter().map(row).collect();
+            table::print(&["PARTITION", "WORKER", "SEGMENTS", "DOCUMENTS", "DELETED"], &rows);
+            return Ok(());
+        }
+        tracing::info!(done, replicas = merged.replicas.len(), "merging");
+    }
 }

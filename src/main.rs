@@ -7,6 +7,7 @@ mod publish;
 mod restore;
 mod sample;
 mod search;
+mod source;
 mod status;
 mod table;
 mod up;
@@ -42,6 +43,8 @@ enum Command {
     Search(search::SearchArgs),
     /// Create, list, show and delete indexes
     Index(index::IndexArgs),
+    /// Index the messages that already flow through an exchange or a queue of RabbitMQ
+    Source(source::SourceArgs),
     /// Show partitions, replicas, and how far they are
     Status {
         #[command(flatten)]
@@ -52,7 +55,7 @@ enum Command {
     },
     // As for Publish.
     Restore(restore::RestoreArgs),
-    /// Look at what could not be processed
+    /// Look at what could not be processed, replay it, delete it
     DeadLetters(dead_letters::DeadLettersArgs),
 }
 
@@ -95,6 +98,10 @@ fn main() -> ExitCode {
         Command::Index(args) => {
             let server = args.server.clone();
             client::command(&server, async move |config| index::run(args, &config).await)
+        }
+        Command::Source(args) => {
+            let server = args.server.clone();
+            client::command(&server, async move |config| source::run(args, &config).await)
         }
         Command::Status { server, json } => client::command(&server, async move |config| status::run(&config, json).await),
         Command::Restore(args) => restore::command(&args),

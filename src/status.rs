@@ -38,6 +38,9 @@ pub(crate) async fn run(config: &Config, json: bool) -> anyhow::Result<ExitCode>
         .map(|producer| vec![short(&producer["producer"]), text(&producer["logs"]), ago(&producer["heard_ms"])])
         .collect();
     table::print(&["PRODUCER", "LOGS", "HEARD"], &rows);
+    println!();
+    let rows: Vec<_> = std::iter::once(&status["intake"]).chain(list(&status["sources"])).map(way_in).collect();
+    table::print(&["WAY IN", "STATE", "INDEXED", "DELETED", "REFUSED", "LAST ERROR"], &rows);
     Ok(ExitCode::SUCCESS)
 }
 
@@ -67,6 +70,18 @@ fn replicas(status: &Value) -> Vec<Vec<String>> {
         }
     }
     rows
+}
+
+/// The intake queue, or a source.
+fn way_in(way: &Value) -> Vec<String> {
+    let state = match (way["paused"].is_null(), way["active"] == true) {
+        (false, _) => "paused",
+        (true, true) => "active",
+        (true, false) => "waiting",
+    };
+    let mut row = vec![text(&way["name"]), state.to_owned()];
+    row.extend(["indexed", "deleted", "refused", "last_error"].map(|column| text(&way[column]).replace('\n', " ")));
+    row
 }
 
 fn worker(worker: &Value) -> Vec<String> {

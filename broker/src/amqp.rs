@@ -42,6 +42,7 @@ use pool::Pool;
 use publisher::Publisher;
 use queue::QuorumQueues;
 use rpc::QueueRpc;
+use topology::DeadLetterLimits;
 
 /// What a frozen holder of a slot has left: RabbitMQ passes its slots on after about 13 s.
 const SLOT_HEARTBEAT_S: u16 = 5;
@@ -72,7 +73,9 @@ pub(crate) async fn open(url: &str, settings: &Settings, role: &str) -> Result<B
     let admin = Arc::new(Pool::new(&context, "admin", POOLED_ADMINS).map_err(unavailable)?);
     let publisher = Publisher::new(&context, settings.publish_connections.get(), settings.max_unconfirmed_bytes.get());
 
-    declare(&context, &admin).await.map_err(|failure| match failure {
+    let limits =
+        DeadLetterLimits { messages: settings.dead_letters_max_messages.get(), bytes: settings.dead_letters_max_bytes.get() };
+    declare(&context, &admin, limits).await.map_err(|failure| match failure {
         Failure::Refused(reason) => BrokerError::Topology { reason },
         other => unavailable(other),
     })?;
@@ -86,25 +89,22 @@ pub(crate) async fn open(url: &str, settings: &Settings, role: &str) -> Result<B
             link: Arc::clone(&consume),
             publishing: Arc::clone(&publishing),
             admin: Arc::clone(&admin),
+            looking: Arc::default(),
         }),
         rpc: Arc::new(QueueRpc::new(&context, &call, &serve, &admin)),
         claims: Arc::new(ExclusiveQueues::new(&context, &slots)),
-        bulletin: Arc::new(FanoutBulletin {
-            context: Arc::clone(&context),
-            publishing: serve,
-            consuming: consume,
-            channel: tokio::sync::Mutex::default(),
-        }),
+        bulletin: Arc::new(FanoutBulletin::new(&context, &serve, &consume)),
     };
     Ok(Broker::new(ports, close(context, links, [publishing, admin])))
 }
 
 /// Declares, again and again while the broker is still starting.
-async fn declare(context: &Context, admin: &Pool) -> Result<(), Failure> {
+async fn declare(context: &Context, admin: &Pool, limits: DeadLetterLimits) -> Result<(), Failure> {
     let deadline = Instant::now() + context.connect_timeout;
     let mut pause = SHORTEST_PAUSE;
     loop {
         let attempt = async {
+            declare_dead_letters(admin, limits).await?;
             let lease = admin.lease().await?;
             let channel = lease.channel();
             lease.run(topology::declare_shared(&channel)).await
@@ -116,6 +116,23 @@ async fn declare(context: &Context, admin: &Pool) -> Result<(), Failure> {
             }
             outcome => return outcome,
         }
+    }
+}
+
+/// The queue of the dead letters keeps the limits that it has: a broker takes no others for a queue that exists.
+async fn declare_dead_letters(admin: &Pool, limits: DeadLetterLimits) -> Result<(), Failure> {
+    let lease = admin.lease().await?;
+    let channel = lease.channel();
+    match lease.run(topology::declare_dead_letters(&channel, limits)).await {
+        Err(Failure::Refused(reason)) if reason.contains("inequivalent arg 'x-max-length") => {
+            warn!(
+                reason,
+                "the dead letters keep the limits that their queue was made with; a RabbitMQ policy (max-length, \
+                 max-length-bytes) lowers them, and to raise them, empty the queue warren.dead.letters and delete it"
+            );
+            Ok(())
+        }
+        outcome => outcome,
     }
 }
 

@@ -21,6 +21,10 @@ pub struct Settings {
     pub max_unconfirmed_bytes: NonZeroU32,
     /// Connections that append to partition logs; each log keeps to one of them.
     pub publish_connections: NonZeroU8,
+    /// The most dead letters on RabbitMQ; when there are so many, the intakes wait. For a queue that does not exist yet.
+    pub dead_letters_max_messages: NonZeroU32,
+    /// The most bytes of dead letters, likewise.
+    pub dead_letters_max_bytes: NonZeroU64,
 }
 
 impl Default for Settings {
@@ -32,6 +36,8 @@ impl Default for Settings {
             timeout_ms: NonZeroU64::MIN.saturating_add(29_999),
             max_unconfirmed_bytes: NonZeroU32::MIN.saturating_add(32 * 1024 * 1024 - 1),
             publish_connections: NonZeroU8::MIN,
+            dead_letters_max_messages: NonZeroU32::MIN.saturating_add(99_999),
+            dead_letters_max_bytes: NonZeroU64::MIN.saturating_add((1 << 30) - 1),
         }
     }
 }
@@ -52,6 +58,8 @@ impl fmt::Debug for Settings {
             .field("timeout_ms", &self.timeout_ms)
             .field("max_unconfirmed_bytes", &self.max_unconfirmed_bytes)
             .field("publish_connections", &self.publish_connections)
+            .field("dead_letters_max_messages", &self.dead_letters_max_messages)
+            .field("dead_letters_max_bytes", &self.dead_letters_max_bytes)
             .finish()
     }
 }

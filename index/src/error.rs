@@ -82,6 +82,14 @@ pub enum SearchError {
     /// The query is at fault; the text is for whoever wrote it, and names the place or the field.
     #[error("{0}")]
     InvalidQuery(String),
+    /// Another part of the request is at fault.
+    #[error("{detail}")]
+    InvalidRequest {
+        /// Which.
+        field: &'static str,
+        /// What is wrong with it, and what to do.
+        detail: String,
+    },
     /// The index cannot be read: a defect, or a broken disk.
     #[error("the index cannot be read: {0}")]
     Internal(TantivyError),
@@ -107,6 +115,7 @@ impl From<SearchError> for Failure {
     fn from(error: SearchError) -> Self {
         match error {
             SearchError::InvalidQuery(text) => Self::InvalidQuery(text),
+            SearchError::InvalidRequest { field, detail } => Self::InvalidRequest { field: field.to_owned(), detail },
             SearchError::Internal(error) => Self::Internal(error.to_string()),
         }
     }

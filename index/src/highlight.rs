@@ -1,30 +1,26 @@
 //! Passages of a document in which the words of a query stand.
 
+mod passages;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
 use tantivy::schema::{Field, Term, Type};
-use tantivy::snippet::{Snippet, SnippetGenerator};
-use tantivy::tokenizer::{TextAnalyzer, TokenizerManager};
+use tantivy::tokenizer::TokenizerManager;
 use tantivy::{Searcher, TantivyError};
-use warren_protocol::search::Highlights;
+use warren_protocol::search::{Highlight, Highlights};
 
 use crate::analysis;
+use crate::parts::Parts;
 use crate::query::Matcher;
 use crate::schema::{Fields, Kind};
+use passages::Finder;
 
-/// The length of a passage, in bytes of text.
-const PASSAGE_BYTES: usize = 150;
-/// A passage that is longer is one huge word: not for the eye.
-const MAX_PASSAGE_BYTES: usize = 1000;
 /// The most fields of one document that have passages.
 const MAX_FIELDS: usize = 10;
 /// The most text of one document that is looked through, in bytes.
 const MAX_TEXT_BYTES: usize = 256 * 1024;
-
-/// What a word counts that a pattern describes: less than most that were written out.
-const PATTERN_WEIGHT: f32 = 0.01;
 
 /// In which texts a word is sought.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -61,6 +57,11 @@ impl Sought {
         self.0.entry(scope.clone()).or_default()
     }
 
+    /// The words themselves, each once for each field; those that a pattern describes are not among them.
+    pub(crate) fn terms(&self) -> impl Iterator<Item = &Term> {
+        self.0.values().flat_map(|words| words.exact.values())
+    }
+
     /// The text fields in which words are sought.
     pub(crate) fn text_fields(&self) -> Vec<Field> {
         let terms = self.0.values().filter_map(|words| words.exact.values().next());
@@ -71,12 +72,16 @@ impl Sought {
 /// Finds the passages of one query.
 pub(crate) struct Highlighter<'a> {
     fields: &'a Fields,
+    options: &'a Highlight,
+    /// The fields that may have passages; `None`: all.
+    wanted: Option<Parts<'a>>,
     finders: BTreeMap<Scope, Finder>,
 }
 
 impl<'a> Highlighter<'a> {
     pub(crate) fn new(
         sought: &Sought,
+        options: &'a Highlight,
         searcher: &Searcher,
         analyzers: &TokenizerManager,
         fields: &'a Fields,
@@ -100,15 +105,20 @@ impl<'a> Highlighter<'a> {
             let analyzer = analyzers
                 .get(analyzer)
                 .ok_or_else(|| TantivyError::InternalError(format!("the analyzer {analyzer} is not registered")))?;
-            finders.insert(scope.clone(), Finder { generator: generator(weights.clone(), analyzer.clone()), weights, patterns, analyzer });
+            finders.insert(scope.clone(), Finder::new(weights, patterns, analyzer));
         }
-        Ok(Self { fields, finders })
+        Ok(Self { fields, options, wanted: options.fields.as_deref().map(Parts::new), finders })
     }
 
-    /// The passages of a document: for each field, the one with the most words of the query.
+    /// Whether no document has a passage.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.finders.is_empty()
+    }
+
+    /// The passages of a document: for each field, those with the rarest words of the query, in the order of the text.
     pub(crate) fn passages(&self, body: &[u8]) -> Highlights {
         let mut found = Highlights::new();
-        if self.finders.is_empty() {
+        if self.is_idle() {
             return found;
         }
         let Ok(document) = serde_json::from_slice::<Map<String, Value>>(body) else {
@@ -119,8 +129,8 @@ impl<'a> Highlighter<'a> {
             match self.fields.defined.get(name).map(|field| field.kind) {
                 _ if *name == self.fields.id_field => {}
                 Some(Kind::Text(_)) => {
-                    if let Some(generator) = self.finders.get(&Scope::Defined(name.clone())) {
-                        collect(value, name.clone(), &mut |_| Some(generator), &mut texts);
+                    if let Some(finder) = self.finders.get(&Scope::Defined(name.clone())) {
+                        collect(value, name.clone(), &mut |_| Some(finder), &mut texts);
                     }
                 }
                 Some(Kind::Object) => collect(value, name.clone(), &mut |path| self.dynamic(path), &mut texts),
@@ -128,13 +138,17 @@ impl<'a> Highlighter<'a> {
                 _ => {}
             }
         }
+        if let Some(wanted) = &self.wanted {
+            texts.retain(|path, _| wanted.has(path));
+        }
         let mut left = MAX_TEXT_BYTES;
-        for (path, (generator, values)) in texts {
+        for (path, (finder, values)) in texts {
             if found.len() == MAX_FIELDS || left == 0 {
                 break;
             }
-            if let Some(passage) = best_passage(generator, &values, &mut left) {
-                found.insert(path, vec![passage]);
+            let passages = finder.passages(&values, &mut left, self.options);
+            if !passages.is_empty() {
+                found.insert(path, passages);
             }
         }
         found
@@ -145,71 +159,22 @@ impl<'a> Highlighter<'a> {
     }
 }
 
-/// Finds the passages of one scope.
-struct Finder {
-    generator: SnippetGenerator,
-    weights: BTreeMap<String, f32>,
-    patterns: Vec<Arc<Matcher>>,
-    analyzer: TextAnalyzer,
-}
-
-impl Finder {
-    fn snippet(&self, text: &str) -> Snippet {
-        if self.patterns.is_empty() {
-            return self.generator.snippet(text);
-        }
-        // Which words the patterns describe, only the text can tell.
-        let mut weights = self.weights.clone();
-        let mut analyzer = self.analyzer.clone();
-        analyzer.token_stream(text).process(&mut |token| {
-            if !weights.contains_key(&token.text) && self.patterns.iter().any(|pattern| pattern.matches(&token.text)) {
-                weights.insert(token.text.clone(), PATTERN_WEIGHT);
-            }
-        });
-        generator(weights, analyzer).snippet(text)
-    }
-}
-
-fn generator(weights: BTreeMap<String, f32>, analyzer: TextAnalyzer) -> SnippetGenerator {
-    SnippetGenerator::new(weights, analyzer, Field::from_field_id(0), PASSAGE_BYTES)
-}
-
 type Texts<'a> = BTreeMap<String, (&'a Finder, Vec<&'a str>)>;
 
 /// Collects the strings in `value` by their paths, with what finds passages there.
-fn collect<'a>(
-    value: &'a Value,
-    path: String,
-    generator: &mut impl FnMut(&str) -> Option<&'a Finder>,
-    texts: &mut Texts<'a>,
-) {
+fn collect<'a>(value: &'a Value, path: String, finder: &mut impl FnMut(&str) -> Option<&'a Finder>, texts: &mut Texts<'a>) {
     match value {
         Value::String(text) => {
             if let Some((_, values)) = texts.get_mut(&path) {
                 values.push(text);
-            } else if let Some(generator) = generator(&path) {
-                texts.insert(path, (generator, vec![text]));
+            } else if let Some(finder) = finder(&path) {
+                texts.insert(path, (finder, vec![text]));
             }
         }
-        Value::Array(items) => items.iter().for_each(|item| collect(item, path.clone(), generator, texts)),
+        Value::Array(items) => items.iter().for_each(|item| collect(item, path.clone(), finder, texts)),
         Value::Object(object) => {
-            object.iter().for_each(|(key, item)| collect(item, format!("{path}.{key}"), generator, texts));
+            object.iter().for_each(|(key, item)| collect(item, format!("{path}.{key}"), finder, texts));
         }
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
-}
-
-fn best_passage(finder: &Finder, values: &[&str], left: &mut usize) -> Option<String> {
-    let mut best = None;
-    let mut most = 0;
-    for text in values {
-        let text = &text[..text.floor_char_boundary(*left)];
-        *left -= text.len();
-        let passage = finder.snippet(text);
-        if passage.highlighted().len() > most && passage.fragment().len() <= MAX_PASSAGE_BYTES {
-            most = passage.highlighted().len();
-            best = Some(passage);
-        }
-    }
-    best.map(|passage| passage.to_html())
 }

@@ -5,8 +5,10 @@
 //! a snapshot, builds them again.
 //!
 //! The way of a document: `document` turns it into values for the fields of `schema`, whose texts `analysis` cuts into words.
-//! The way of a query: `query` plans it, `search` runs the plan and ranks what matches, `highlight` finds the passages.
+//! The way of a query: `query` plans it, `search` runs the plan and ranks what matches, `highlight` finds the passages;
+//! `aggregate` computes the aggregations over all that matches, and `suggest` looks up words instead of documents.
 
+mod aggregate;
 mod analysis;
 mod directory;
 mod document;
@@ -15,17 +17,22 @@ mod files;
 mod highlight;
 mod home;
 mod known_ids;
+mod merging;
 mod partition;
+mod parts;
 mod query;
 mod schema;
 mod search;
 mod snapshot;
+mod suggest;
 #[cfg(test)]
 mod tests;
+mod word_counts;
 mod writer;
 
 pub use error::{IndexError, SearchError};
+pub use merging::Merging;
 pub use partition::{Options, PartitionIndex, Size};
-pub use search::{SearchResult, SearchSpec};
+pub use search::View;
 pub use snapshot::Frozen;
 pub use writer::{Checkpoint, LastMessage, PartitionWriter};

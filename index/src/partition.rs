@@ -13,6 +13,7 @@ use crate::error::IndexError;
 use crate::files;
 use crate::home::Origin;
 use crate::schema::Fields;
+use crate::word_counts::WordCounts;
 use crate::writer::{Checkpoint, PartitionWriter};
 
 fn has_files(directory: &Path) -> bool {
@@ -24,11 +25,13 @@ fn has_files(directory: &Path) -> bool {
 pub struct Options {
     /// The bytes of memory that one writer may hold between two commits; below 20 MB it takes 20 MB.
     pub writer_memory_bytes: usize,
+    /// The bytes that the aggregations of one search may take while a segment is collected.
+    pub aggregation_bytes: u64,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { writer_memory_bytes: 32_000_000 }
+        Self { writer_memory_bytes: 32_000_000, aggregation_bytes: 32 << 20 }
     }
 }
 
@@ -47,6 +50,7 @@ struct Shared {
     fields: Fields,
     index: Index,
     reader: IndexReader,
+    word_counts: WordCounts,
     /// Of which searcher, by its generation.
     size: Mutex<Option<(u64, Size)>>,
 }
@@ -112,7 +116,9 @@ impl PartitionIndex {
         let reader =
             index.reader_builder().reload_policy(ReloadPolicy::Manual).doc_store_cache_num_blocks(CACHED_BLOCKS).try_into()?;
         let (directory, options) = (directory.to_owned(), options.clone());
-        let shared = Shared { directory, options, fields, index, reader, size: Mutex::new(None) };
+        // What was deleted before this start, nobody knows any more.
+        let word_counts = WordCounts::new(reader.searcher().num_docs() > 0);
+        let shared = Shared { directory, options, fields, index, reader, word_counts, size: Mutex::new(None) };
         Ok((Self { shared: Arc::new(shared) }, checkpoint))
     }
 
@@ -124,6 +130,15 @@ impl PartitionIndex {
     /// How many documents searches see.
     pub fn documents(&self) -> u64 {
         self.searcher().num_docs()
+    }
+
+    pub(crate) fn aggregation_bytes(&self) -> u64 {
+        self.shared.options.aggregation_bytes
+    }
+
+    /// The documents that are deleted and take room until a merge.
+    pub fn deleted(&self) -> u64 {
+        self.searcher().segment_readers().iter().map(|segment| u64::from(segment.num_deleted_docs())).sum()
     }
 
     /// What the last commit takes; the one before, if the files cannot be read now. Looks at the files once after each commit.
@@ -153,6 +168,11 @@ impl PartitionIndex {
 
     pub(crate) fn searcher(&self) -> Searcher {
         self.shared.reader.searcher()
+    }
+
+    /// How many words fields have.
+    pub(crate) fn word_counts(&self) -> &WordCounts {
+        &self.shared.word_counts
     }
 
     pub(crate) fn reload(&self) -> Result<(), TantivyError> {

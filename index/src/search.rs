@@ -1,7 +1,13 @@
 //! Searching one partition.
+//!
+//! A [`View`] is one commit of it. [`statistics`] says what scores depend on, [`scoring`] computes them, [`top`] finds the best by score, and
+//! [`sorted`] the first in any other order.
 
 mod ids;
+mod occurrences;
 pub(crate) mod scoring;
+mod sorted;
+pub(crate) mod statistics;
 mod top;
 
 use tantivy::collector::Count;
@@ -9,93 +15,151 @@ use tantivy::query::{EnableScoring, TermQuery};
 use tantivy::schema::{IndexRecordOption, Value};
 use tantivy::{DocAddress, Searcher, TERMINATED, TantivyDocument, TantivyError, Term};
 use warren_protocol::Query;
-use warren_protocol::rpc::{Found, PartialHit};
+use warren_protocol::aggregations::Aggregations;
+use warren_protocol::rpc::{DocumentParts, Fetch, Found, Hits, PartialHit, Ranking, Search, Statistics};
+use warren_protocol::search::{SortKey, SortValue};
 
+use crate::aggregate::aggregate;
 use crate::error::SearchError;
 use crate::highlight::Highlighter;
 use crate::partition::PartitionIndex;
+use crate::parts::Parts;
 use crate::query::Plan;
+use statistics::Basis;
 
-/// A search of one partition; see `Question::Search` of [`warren_protocol::rpc`].
-#[derive(Clone, Debug, PartialEq)]
-pub struct SearchSpec {
-    /// What is sought.
-    pub query: Query,
-    /// What all hits have to match; it does not count.
-    pub filter: Option<Query>,
-    /// How many hits: offset + limit of the whole search. 0 only counts.
-    pub hits: usize,
-    /// Whether to count all.
-    pub count: bool,
-    /// Whether hits carry passages.
-    pub highlight: bool,
-    /// The most bytes of documents and passages: the hits that come after it is reached have no document.
-    pub max_bytes: usize,
+/// What one commit made visible, for as long as it is held.
+#[derive(Clone)]
+pub struct View {
+    index: PartitionIndex,
+    searcher: Searcher,
 }
 
-/// What a search finds in one partition.
-#[derive(Clone, Debug, PartialEq)]
-pub struct SearchResult {
-    /// How many documents match; `None` if it was not asked.
-    pub total: Option<u64>,
-    /// The best hits: by rounded score, equal scores by id.
-    pub hits: Vec<PartialHit>,
+impl std::fmt::Debug for View {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("View").field("index", &self.index).field("commit", &self.searcher.generation()).finish()
+    }
+}
+
+/// A hit before its document is read.
+#[derive(Debug)]
+pub(crate) struct Ranked {
+    pub(crate) id: String,
+    /// Rounded; `None` where the order does not depend on it.
+    pub(crate) score: Option<f32>,
+    /// For each key of the sort.
+    pub(crate) values: Vec<SortValue>,
+    pub(crate) address: DocAddress,
 }
 
 impl PartitionIndex {
-    /// Searches what the last commit made visible.
-    pub fn search(&self, spec: &SearchSpec) -> Result<SearchResult, SearchError> {
-        let searcher = self.searcher();
-        let plan = self.plan(&spec.query, spec.filter.as_ref())?;
+    /// What the last commit made visible.
+    pub fn view(&self) -> View {
+        View { index: self.clone(), searcher: self.searcher() }
+    }
+}
+
+impl View {
+    /// The hits of a search, in its order. The documents and passages that come along have `max_bytes` at most: the hits that come after
+    /// that is reached have no document.
+    pub fn search(&self, search: &Search, max_bytes: usize) -> Result<Hits, SearchError> {
+        let plan = self.plan(&search.query, search.filter.as_ref())?;
+        let basis = match &search.ranking {
+            // Counts depend on nothing.
+            Ranking::Local | Ranking::Only | Ranking::Occurrences => Basis::local(&self.index, &self.searcher),
+            Ranking::Global(statistics) => Basis::global(&self.index, &self.searcher, statistics),
+        };
+        let statistics = match search.ranking {
+            Ranking::Only => Some(basis.of_plan(&plan)?),
+            _ => None,
+        };
         let query = plan.query();
         // Counting in the same pass would score every match; without scores a second pass is far cheaper than that.
-        let total = if spec.count { Some(searcher.search(&*query, &Count)? as u64) } else { None };
-        let best = top::best(&plan, &*query, &searcher, self.fields(), spec.hits)?;
-        let highlighter = self.highlighter(&plan, &searcher, spec.highlight)?;
-        let mut left = Some(spec.max_bytes);
-        let mut hits = Vec::with_capacity(best.len());
-        for hit in best {
+        let total = if search.count { Some(self.searcher.search(&*query, &Count)? as u64) } else { None };
+        let ranked = if search.sort.is_empty() && search.ranking == Ranking::Occurrences {
+            // Block maxima say nothing of counts: every match is looked at.
+            let by_count = Search { sort: vec![SortKey::BEST], ..search.clone() };
+            sorted::first(&plan, &*query, &basis, self.index.fields(), &by_count)?
+        } else if search.sort.is_empty() {
+            top::best(&plan, &*query, &basis, search.hits as usize, search.after.as_ref())?
+        } else {
+            sorted::first(&plan, &*query, &basis, self.index.fields(), search)?
+        };
+        let hits = self.with_documents(ranked, &plan, &search.document, max_bytes)?;
+        let aggregations = search.aggregations.as_ref().map(|request| self.aggregate(request, &*query)).transpose()?;
+        Ok(Hits { total, hits, view: None, aggregations, statistics })
+    }
+
+    /// The aggregations over what matches, as they travel.
+    fn aggregate(&self, request: &str, query: &dyn tantivy::query::Query) -> Result<Vec<u8>, SearchError> {
+        let refuse = |detail: String| SearchError::InvalidRequest { field: "aggregations", detail };
+        let request: Aggregations = serde_json::from_str(request).map_err(|error| refuse(error.to_string()))?;
+        let reply = aggregate(&self.searcher, query, &request, self.index.aggregation_bytes())?;
+        reply.encode().map_err(|error| refuse(error.to_string()))
+    }
+
+    fn with_documents(
+        &self,
+        ranked: Vec<Ranked>,
+        plan: &Plan,
+        wanted: &DocumentParts,
+        max_bytes: usize,
+    ) -> Result<Vec<PartialHit>, SearchError> {
+        let reader = self.documents(plan, wanted)?;
+        let mut left = Some(max_bytes);
+        let mut hits = Vec::with_capacity(ranked.len());
+        for Ranked { id, score, values, address } in ranked {
             let mut found = None;
             if let Some(bytes) = left {
-                let document = self.found(&searcher, hit.address, highlighter.as_ref())?;
+                let document = reader.read(address)?;
                 left = bytes.checked_sub(size(&document));
                 found = left.map(|_| document);
             }
-            hits.push(PartialHit { id: hit.id, score: hit.score, found });
+            hits.push(PartialHit { id, score, sort: values, found });
         }
-        Ok(SearchResult { total, hits })
+        Ok(hits)
     }
 
-    /// Documents by their ids, in the order of the ids, `None` for those that are not there; with the passages that a query has in
-    /// them.
-    pub fn fetch(&self, ids: &[String], highlight: Option<&Query>) -> Result<Vec<Option<Found>>, SearchError> {
-        let searcher = self.searcher();
-        let highlighter = match highlight {
-            Some(query) => self.highlighter(&self.plan(query, None)?, &searcher, true)?,
-            None => None,
+    /// Documents by their ids, in the order of the ids, `None` for those that are not there: the first ones, as many as `max_bytes` hold,
+    /// and at least one.
+    pub fn fetch(&self, fetch: &Fetch, max_bytes: usize) -> Result<Vec<Option<Found>>, SearchError> {
+        let plan = match &fetch.query {
+            Some(query) => self.plan(query, None)?,
+            None => self.plan(&Query::all(), None)?,
         };
-        ids.iter()
-            .map(|id| {
-                let address = self.find(&searcher, id)?;
-                address.map(|address| self.found(&searcher, address, highlighter.as_ref())).transpose()
-            })
-            .collect()
+        let reader = self.documents(&plan, &fetch.document)?;
+        let (mut documents, mut bytes) = (Vec::new(), 0);
+        for id in &fetch.ids {
+            let found = self.find(id)?.map(|address| reader.read(address)).transpose()?;
+            bytes += found.as_ref().map_or(0, size);
+            documents.push(found);
+            if bytes >= max_bytes {
+                break;
+            }
+        }
+        Ok(documents)
+    }
+
+    /// What the scores of a query depend on, in this partition.
+    pub fn statistics(&self, query: &Query) -> Result<Statistics, SearchError> {
+        Ok(Basis::local(&self.index, &self.searcher).of_plan(&self.plan(query, None)?)?)
     }
 
     fn plan(&self, query: &Query, filter: Option<&Query>) -> Result<Plan, SearchError> {
-        Plan::new(query, filter, self.fields(), self.tantivy().tokenizers())
+        Plan::new(query, filter, self.index.fields(), self.index.tantivy().tokenizers())
     }
 
-    fn highlighter(&self, plan: &Plan, searcher: &Searcher, wanted: bool) -> Result<Option<Highlighter<'_>>, SearchError> {
-        let highlighter = wanted.then(|| Highlighter::new(&plan.sought, searcher, self.tantivy().tokenizers(), self.fields()));
-        Ok(highlighter.transpose()?)
+    fn documents<'a>(&'a self, plan: &Plan, wanted: &'a DocumentParts) -> Result<Documents<'a>, SearchError> {
+        let (fields, analyzers) = (self.index.fields(), self.index.tantivy().tokenizers());
+        let highlighter =
+            wanted.highlight.as_ref().map(|options| Highlighter::new(&plan.sought, options, &self.searcher, analyzers, fields));
+        Ok(Documents { view: self, parts: wanted.fields.as_deref().map(Parts::new), highlighter: highlighter.transpose()? })
     }
 
-    fn find(&self, searcher: &Searcher, id: &str) -> Result<Option<DocAddress>, SearchError> {
-        let term = Term::from_field_text(self.fields().id, id);
+    fn find(&self, id: &str) -> Result<Option<DocAddress>, SearchError> {
+        let term = Term::from_field_text(self.index.fields().id, id);
         let query = TermQuery::new(term, IndexRecordOption::Basic);
-        let weight = query.specialized_weight(EnableScoring::disabled_from_searcher(searcher))?;
-        for (number, segment) in (0..).zip(searcher.segment_readers()) {
+        let weight = query.specialized_weight(EnableScoring::disabled_from_searcher(&self.searcher))?;
+        for (number, segment) in (0..).zip(self.searcher.segment_readers()) {
             let mut documents = tantivy::query::Weight::scorer(&weight, segment, 1.0)?;
             let mut document = documents.doc();
             while document != TERMINATED {
@@ -107,17 +171,29 @@ impl PartitionIndex {
         }
         Ok(None)
     }
+}
 
-    fn found(
-        &self,
-        searcher: &Searcher,
-        address: DocAddress,
-        highlighter: Option<&Highlighter<'_>>,
-    ) -> Result<Found, SearchError> {
-        let document: TantivyDocument = searcher.doc(address)?;
-        let body = document.get_first(self.fields().source).and_then(|value| value.as_bytes()).map(<[u8]>::to_vec);
-        let body = body.ok_or_else(|| TantivyError::InternalError(format!("{address:?} has no source")))?;
-        let highlights = highlighter.map(|highlighter| highlighter.passages(&body)).unwrap_or_default();
+/// Reads what is wanted of documents.
+struct Documents<'a> {
+    view: &'a View,
+    parts: Option<Parts<'a>>,
+    highlighter: Option<Highlighter<'a>>,
+}
+
+impl Documents<'_> {
+    fn read(&self, address: DocAddress) -> Result<Found, SearchError> {
+        let seeks = self.highlighter.as_ref().is_some_and(|highlighter| !highlighter.is_idle());
+        if !seeks && self.parts.as_ref().is_some_and(Parts::is_none) {
+            return Ok(Found { body: b"{}".to_vec(), highlights: Default::default() });
+        }
+        let document: TantivyDocument = self.view.searcher.doc(address)?;
+        let source = document.get_first(self.view.index.fields().source).and_then(|value| value.as_bytes()).map(<[u8]>::to_vec);
+        let source = source.ok_or_else(|| TantivyError::InternalError(format!("{address:?} has no source")))?;
+        let highlights = self.highlighter.as_ref().map(|highlighter| highlighter.passages(&source)).unwrap_or_default();
+        let body = match &self.parts {
+            Some(parts) => parts.of(&source),
+            None => source,
+        };
         Ok(Found { body, highlights })
     }
 }

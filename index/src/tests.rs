@@ -1,34 +1,38 @@
 //! What a partition's index promises to those who open, write and search it.
 
+mod aggregations;
+mod equality;
 mod fields;
 mod highlights;
-mod ids;
 mod killing;
+mod occurrences;
 mod opening;
 mod pages;
 mod queries;
 mod ranking;
 mod robustness;
 mod snapshots;
+mod suggestions;
 mod writing;
 
 use std::path::Path;
 
 use tempfile::TempDir;
-use warren_protocol::{IndexDefinition, Query};
 use warren_protocol::batch::{Header, Kind, WriterId};
 use warren_protocol::ports::Position;
-use warren_protocol::rpc::PartialHit;
+use warren_protocol::rpc::{DocumentParts, Fetch, Found, Hits, PartialHit, Search};
+use warren_protocol::search::Highlight;
 use warren_protocol::writer::WriterTable;
+use warren_protocol::{IndexDefinition, Query};
 
-use crate::{Checkpoint, LastMessage, Options, PartitionIndex, SearchError, SearchSpec};
+use crate::{Checkpoint, LastMessage, Options, PartitionIndex, SearchError};
 
 fn definition(json: &str) -> IndexDefinition {
     IndexDefinition::from_json(json.as_bytes()).unwrap()
 }
 
 fn open(directory: &Path, definition: &IndexDefinition) -> (PartitionIndex, Option<Checkpoint>) {
-    PartitionIndex::open(directory, definition, &Options { writer_memory_bytes: 20_000_000 }).unwrap()
+    PartitionIndex::open(directory, definition, &Options { writer_memory_bytes: 20_000_000, ..Options::default() }).unwrap()
 }
 
 fn checkpoint(position: u64) -> Checkpoint {
@@ -49,6 +53,50 @@ fn filled(definition: &IndexDefinition, documents: &[(&str, &str)]) -> (TempDir,
     }
     writer.commit(&checkpoint(1)).unwrap();
     (directory, index)
+}
+
+/// A search in short.
+#[derive(Clone)]
+struct SearchSpec {
+    query: Query,
+    filter: Option<Query>,
+    hits: usize,
+    count: bool,
+    highlight: bool,
+    max_bytes: usize,
+}
+
+impl SearchSpec {
+    fn search(&self) -> Search {
+        let document = DocumentParts { fields: None, highlight: self.highlight.then(Highlight::default) };
+        Search {
+            query: self.query.clone(),
+            filter: self.filter.clone(),
+            hits: self.hits as u32,
+            count: self.count,
+            document,
+            ..Search::default()
+        }
+    }
+}
+
+trait Searching {
+    fn search(&self, spec: &SearchSpec) -> Result<Hits, SearchError>;
+
+    /// Documents by their ids, with the passages of a query.
+    fn fetch(&self, ids: &[String], highlight: Option<&Query>) -> Result<Vec<Option<Found>>, SearchError>;
+}
+
+impl Searching for PartitionIndex {
+    fn search(&self, spec: &SearchSpec) -> Result<Hits, SearchError> {
+        self.view().search(&spec.search(), spec.max_bytes)
+    }
+
+    fn fetch(&self, ids: &[String], highlight: Option<&Query>) -> Result<Vec<Option<Found>>, SearchError> {
+        let document = DocumentParts { fields: None, highlight: highlight.map(|_| Highlight::default()) };
+        let query = highlight.cloned();
+        self.view().fetch(&Fetch { ids: ids.to_vec(), view: None, document, query }, usize::MAX)
+    }
 }
 
 fn parsed(query: &str) -> Query {

@@ -114,7 +114,16 @@ impl PartitionWriter {
         }
     }
 
+    pub(crate) fn index(&self) -> &PartitionIndex {
+        &self.index
+    }
+
+    pub(crate) fn tantivy_mut(&mut self) -> &mut IndexWriter<Prepared> {
+        &mut self.tantivy
+    }
+
     fn delete_known(&mut self, id: &str) {
+        self.index.word_counts().doubt();
         self.tantivy.delete_term(Term::from_field_text(self.index.fields().id, id));
         self.uncommitted_bytes += DELETION_BYTES;
     }
@@ -127,6 +136,7 @@ impl PartitionWriter {
         commit.set_payload(&payload);
         commit.commit()?;
         self.index.reload()?;
+        self.index.word_counts().refresh(&self.index.searcher())?;
         self.uncommitted_bytes = 0;
         Ok(())
     }
@@ -140,7 +150,7 @@ impl PartitionWriter {
 
 /// tantivy's, but for what ten commits a second and many deletions ask for: segments of some hundred documents are not
 /// all alike, and a third of deleted documents is too much.
-fn merge_policy() -> LogMergePolicy {
+pub(crate) fn merge_policy() -> LogMergePolicy {
     let mut policy = LogMergePolicy::default();
     policy.set_min_layer_size(200);
     policy.set_del_docs_ratio_before_merge(0.3);

@@ -14,8 +14,8 @@ use warren_protocol::catalog::Entry;
 use warren_protocol::ports::RpcTarget;
 use warren_protocol::problem::Code;
 use warren_protocol::query::{Bool, Kind, QueryInput};
-use warren_protocol::rpc::{Answer, Failure, Item, Message, Question, Reply, Request};
-use warren_protocol::search::{PartitionFailure, PartitionsReport};
+use warren_protocol::rpc::{Answer, DocumentParts, Failure, Item, Message, PartialHit, Question, Reply, Request, Search};
+use warren_protocol::search::{Missing, PartitionFailure, PartitionsReport, SortBy, SortKey};
 use warren_protocol::{DocumentId, PartitionId, Problem, Query};
 
 use crate::Producer;
@@ -140,36 +140,29 @@ impl Producer {
         deleted: &mut u64,
     ) -> Result<(), Stopped> {
         let mut target = RpcTarget::Partition(partition.clone());
-        let mut after = None;
+        let mut search = first_page(filter);
         loop {
-            let (ids, more) = self.page(partition, filter, after, &mut target).await?;
-            let Some(last) = ids.last().cloned() else { return Ok(()) };
-            let count = ids.len() as u64;
-            let writes =
-                ids.into_iter().map(|id| DocumentId::new(id).map(|id| Write { id, body: None })).collect::<Result<_, _>>();
-            let writes: Vec<Write> = writes.map_err(|error| Stopped::Silent(error.to_string()))?;
+            let hits = self.page(partition, &search, &mut target).await?;
+            let Some(last) = hits.last() else { return Ok(()) };
+            let (count, is_last) = (hits.len() as u64, hits.len() < PAGE.get() as usize);
+            search.after = Some(last.place(&search.sort));
+            let ids = hits.into_iter().map(|hit| DocumentId::new(hit.id).map(|id| Write { id, body: None }));
+            let writes: Vec<Write> = ids.collect::<Result<_, _>>().map_err(|error| Stopped::Silent(error.to_string()))?;
             let handed = self.publisher.write(entry, writes).await.map_err(Stopped::Refuses)?;
             handed.confirmed().await.map_err(Stopped::Refuses)?;
             *deleted += count;
-            if !more {
+            if is_last {
                 return Ok(());
             }
-            after = Some(last);
         }
     }
 
     /// One page, from `target` or, if it has gone, from any other worker of the partition. Whoever answers is the next target.
-    async fn page(
-        &self,
-        partition: &PartitionId,
-        filter: &Filter,
-        after: Option<String>,
-        target: &mut RpcTarget,
-    ) -> Result<(Vec<String>, bool), Stopped> {
+    async fn page(&self, partition: &PartitionId, search: &Search, target: &mut RpcTarget) -> Result<Vec<PartialHit>, Stopped> {
         let patience = Duration::from_millis(self.config.producer.confirm_timeout_ms.get());
         let deadline = Instant::now() + patience;
         loop {
-            let silent = match self.ask(partition, filter, after.clone(), target, Instant::now() + patience / 3).await {
+            let silent = match self.ask(partition, search, target, Instant::now() + patience / 3).await {
                 Err(Stopped::Silent(reason)) => reason,
                 answered => return answered,
             };
@@ -185,32 +178,38 @@ impl Producer {
     async fn ask(
         &self,
         partition: &PartitionId,
-        filter: &Filter,
-        after: Option<String>,
+        search: &Search,
         target: &mut RpcTarget,
         deadline: Instant,
-    ) -> Result<(Vec<String>, bool), Stopped> {
+    ) -> Result<Vec<PartialHit>, Stopped> {
         let silent = |reason: String| Stopped::Silent(reason);
         if let Some(since) = self.roster.unserved(partition).filter(|since| *since >= UNSERVED) {
             return Err(silent(format!("no worker serves partition {} since {} s", partition.partition, since.as_secs())));
         }
-        let question = Question::Ids { filter: filter.0.clone(), after, limit: PAGE.get() };
-        let item = Item { index: partition.index.clone(), partition: partition.partition, question };
+        let (index, question) = (partition.index.clone(), Question::Search(Box::new(search.clone())));
+        let item = Item { index, partition: partition.partition, at_least: None, question };
         let remaining = deadline.saturating_duration_since(Instant::now()).as_millis();
         let request = Request { remaining_ms: u32::try_from(remaining).unwrap_or(u32::MAX), items: vec![item] };
         let request = request.encode().map_err(|error| silent(error.to_string()))?;
         let reply = self.rpc.call(target, request, deadline).await.map_err(|error| silent(error.to_string()))?;
         let Reply { worker, mut answers } = Reply::decode(&reply).map_err(|error| silent(error.to_string()))?;
         match answers.pop() {
-            Some(Ok(Answer::Ids { ids, more })) if answers.is_empty() => {
+            Some(Ok(Answer::Hits(found))) if answers.is_empty() => {
                 *target = RpcTarget::Worker(worker);
-                Ok((ids, more))
+                Ok(found.hits)
             }
             Some(Err(Failure::InvalidQuery(detail))) => Err(Stopped::Filter(detail)),
             Some(Err(failure)) => Err(silent(failure.to_string())),
             _ => Err(silent("the worker answered another question".to_owned())),
         }
     }
+}
+
+/// The first documents that match, in the order of their ids, and nothing of them but the id.
+fn first_page(filter: &Filter) -> Search {
+    let by_id = SortKey { by: SortBy::Id, descending: false, missing: Missing::default() };
+    let document = DocumentParts { fields: Some(Vec::new()), highlight: None };
+    Search { query: filter.0.clone(), hits: PAGE.get(), sort: vec![by_id], document, ..Search::default() }
 }
 
 #[cfg(test)]

@@ -1,47 +1,64 @@
-//! The intake: documents that any AMQP client published, on their way into the logs.
+//! The intakes: documents that any AMQP client published, and messages of sources, on their way into the logs.
 //!
-//! Of all producer processes one at a time consumes the intake queue, in *sessions*: from the start of a consumer to the
-//! loss of its connection. A session has an epoch of its own, taken from the catalog after its first message came, and
-//! checks that it still holds that message before it uses the epoch. So a session that was cut off without knowing can
-//! never open a later epoch than its successor, and whatever it still has on its way is void behind the successor's.
+//! Of all producer processes one at a time consumes a queue, in *sessions*: from the start of a consumer to the loss of
+//! its connection. [`session`] says how a session stays the only one whose writes count. A message is settled once the
+//! broker has confirmed its batches, and once all that was refused of it stands in the dead letters.
 //!
-//! A message is settled once the broker has confirmed its batch, or once it stands in the dead letters with its reason.
+//! [`way`] is where messages come from, [`message`] what they ask for, [`batch`] how several documents stand in one,
+//! [`settling`] what becomes of them, [`sources`] which sources there are, [`report`] what is told of all this.
 
+mod batch;
 mod message;
+mod report;
+mod session;
+mod settling;
+mod sources;
+mod way;
 
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
-use futures_util::StreamExt;
-use futures_util::future::BoxFuture;
-use futures_util::stream::FuturesUnordered;
+use futures_util::FutureExt;
 use tokio_util::task::TaskTracker;
 use warren_protocol::Problem;
-use warren_protocol::batch::WriterId;
-use warren_protocol::ports::{Delivery, Ports, QueueError, QueueName, Settlement};
+use warren_protocol::ports::{Ports, QueueError};
 use warren_service::catalog::{CatalogError, CatalogHandle};
 use warren_service::config::Config;
 use warren_service::stop::Stop;
 
-use crate::admission::{Admission, Refused};
 use crate::log_space::LogSpace;
-use crate::publisher::{Publisher, WriteError, Writer};
+use crate::publisher::WriteError;
+use crate::receipts::Receipts;
+
+pub(crate) use report::Reports;
+use session::{Ended, Session};
+use way::Way;
 
 /// Between two sessions, so that an outage does not burn the queue's delivery limit of 20.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-/// Between two looks at a log that is full.
-const FULL_PAUSE: Duration = Duration::from_millis(250);
 
-/// The intake of one process.
+/// The intakes of one process.
 #[derive(Clone)]
-pub(crate) struct Intake {
+pub(crate) struct Intakes {
     tasks: TaskTracker,
+}
+
+/// What all intakes of a process work with.
+#[derive(Clone)]
+struct Context {
+    config: Config,
+    ports: Ports,
+    catalog: CatalogHandle,
+    space: LogSpace,
+    receipts: Receipts,
 }
 
 /// Why a session is over.
 #[derive(Debug, thiserror::Error)]
 enum SessionEnd {
-    #[error("the connection to the intake queue is lost")]
+    #[error("the connection to the queue is lost")]
     ConsumerLost,
     #[error(transparent)]
     Queue(#[from] QueueError),
@@ -51,183 +68,76 @@ enum SessionEnd {
     Write(#[from] WriteError),
     #[error("an index cannot be used: {0}")]
     Index(Problem),
+    #[error("the intake itself failed: {0}")]
+    Panicked(String),
 }
 
-type Settled = BoxFuture<'static, Result<(), SessionEnd>>;
-
-impl Intake {
+impl Intakes {
     /// Starts to consume, until `stop`.
-    pub(crate) fn start(config: Config, ports: Ports, catalog: CatalogHandle, space: LogSpace, stop: Stop) -> Self {
+    pub(crate) fn start(
+        config: Config,
+        ports: Ports,
+        catalog: CatalogHandle,
+        space: LogSpace,
+        receipts: Receipts,
+        stop: Stop,
+    ) -> Self {
+        let context = Context { config, ports, catalog, space, receipts };
         let tasks = TaskTracker::new();
-        tasks.spawn(async move {
-            let mut pause = FIRST_PAUSE;
-            while !stop.is_requested() {
-                let mut session = Session {
-                    admission: Admission::new(catalog.clone(), config.clone()),
-                    config: &config,
-                    ports: &ports,
-                    catalog: &catalog,
-                    space: &space,
-                    stop: &stop,
-                    publisher: None,
-                    settling: FuturesUnordered::new(),
-                    settled: 0,
-                };
-                let Err(reason) = session.run().await else { return };
-                pause = if session.settled > 0 { FIRST_PAUSE } else { (pause * 2).min(LONGEST_PAUSE) };
-                tracing::warn!(%reason, pause_ms = pause.as_millis() as u64, "the intake starts anew");
-                drop(session);
-                tokio::select! {
-                    () = tokio::time::sleep(pause) => {}
-                    () = stop.requested() => {}
-                }
-            }
-        });
+        tasks.spawn(consume(context.clone(), Way::Intake, stop.clone()));
+        tasks.spawn(sources::run(context, stop));
         tasks.close();
         Self { tasks }
     }
 
-    /// Waits until it has stopped.
+    /// Waits until all have stopped.
     pub(crate) async fn stopped(&self) {
         self.tasks.wait().await;
     }
 }
 
-struct Session<'a> {
-    admission: Admission,
-    config: &'a Config,
-    ports: &'a Ports,
-    catalog: &'a CatalogHandle,
-    space: &'a LogSpace,
-    stop: &'a Stop,
-    /// There once the first message has come: then this session is the active one.
-    publisher: Option<Publisher>,
-    settling: FuturesUnordered<Settled>,
-    settled: u64,
-}
-
-impl Session<'_> {
-    /// Consumes until `stop` (`Ok`), or until the session cannot go on: what it holds then comes again.
-    async fn run(&mut self) -> Result<(), SessionEnd> {
-        let consuming = self.ports.queue.consume(QueueName::Intake, self.config.producer.intake_prefetch);
-        let mut deliveries = tokio::select! {
-            deliveries = consuming => deliveries?,
-            () = self.stop.requested() => return Ok(()),
+/// One session after the other, until `stop`.
+async fn consume(context: Context, way: Way, stop: Stop) {
+    let label = way.label();
+    let report = context.space.reports().begin(&label);
+    let (mut pause, mut cautious) = (FIRST_PAUSE, false);
+    while !stop.is_requested() {
+        let mut session = Session::new(&context, &way, &report, &stop, cautious);
+        let ended = AssertUnwindSafe(session.run()).catch_unwind().await;
+        let settled = session.settled();
+        drop(session);
+        report.active(false);
+        let reason = match ended {
+            Ok(Ok(Ended::Stopped)) => break,
+            // The next one begins where this one ends.
+            Ok(Ok(Ended::Suspicious)) => {
+                cautious = true;
+                continue;
+            }
+            Ok(Ok(Ended::Unsuspicious)) => {
+                cautious = false;
+                continue;
+            }
+            Ok(Err(reason)) => reason,
+            Err(panic) => SessionEnd::Panicked(words_of(panic.as_ref())),
         };
-        loop {
-            tokio::select! {
-                () = self.stop.requested() => break,
-                Some(settled) = self.settling.next() => self.note(settled)?,
-                delivery = deliveries.next() => self.take(delivery.ok_or(SessionEnd::ConsumerLost)?).await?,
-            }
+        if let SessionEnd::Queue(QueueError::Taken(_)) = reason {
+            pause = FIRST_PAUSE;
+        } else {
+            pause = if settled > 0 { FIRST_PAUSE } else { (pause * 2).min(LONGEST_PAUSE) };
+            tracing::warn!(way = label, %reason, pause_ms = pause.as_millis() as u64, "the intake starts anew");
+            report.failed(reason.to_string());
         }
-        // What was appended is settled before the consumer goes; the rest goes back to the queue.
-        self.settle_all().await
-    }
-
-    async fn take(&mut self, delivery: Delivery) -> Result<(), SessionEnd> {
-        let publisher = self.publisher(&delivery).await?;
-        let alone = delivery.redelivered;
-        if alone {
-            // A message that came before may have killed its consumer: it must not take its neighbours along.
-            self.settle_all().await?;
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = stop.requested() => {}
         }
-        let mut waits = false;
-        loop {
-            let (entry, write) = match message::write_of(&self.admission, &delivery.message).await {
-                Ok(admitted) => admitted,
-                // What a client has to mend is a dead letter; what the broker has to, holds the queue up.
-                Err(Refused::Index(problem)) if problem.status >= 500 => return Err(SessionEnd::Index(problem)),
-                Err(Refused::Document(problem) | Refused::Index(problem)) => {
-                    self.refuse(delivery, problem);
-                    break;
-                }
-            };
-            let handed = tokio::select! {
-                handed = publisher.write(&entry, vec![write]) => handed,
-                () = self.stop.requested() => return Ok(()),
-            };
-            match handed {
-                Ok(handed) => {
-                    self.settling.push(Box::pin(async move { settle_write(delivery, handed.confirmed().await).await }));
-                    break;
-                }
-                // The queue fills up meanwhile, and refuses what is published to it.
-                Err(WriteError::LogFull(detail)) => {
-                    if !std::mem::replace(&mut waits, true) {
-                        tracing::warn!(detail, "the intake waits until a log has room again");
-                    }
-                    if !self.wait(&delivery).await? {
-                        return Ok(());
-                    }
-                }
-                Err(error) => return Err(error.into()),
-            }
-        }
-        if waits {
-            tracing::info!("the log has room again, the intake goes on");
-        }
-        if alone { self.settle_all().await } else { Ok(()) }
     }
-
-    /// The publisher of this session; the first message shows that this consumer is the active one.
-    async fn publisher(&mut self, first: &Delivery) -> Result<Publisher, SessionEnd> {
-        if let Some(publisher) = &self.publisher {
-            return Ok(publisher.clone());
-        }
-        let epoch = self.catalog.next_epoch(WriterId::INTAKE).await?;
-        first.check().await?;
-        tracing::info!(epoch, "this process takes documents from the intake queue");
-        let writer = Writer::Intake { epoch };
-        let publisher = Publisher::new(self.ports.log.clone(), writer, self.config.producer.clone(), self.space.clone());
-        Ok(self.publisher.insert(publisher).clone())
-    }
-
-    /// Sends a message to the dead letters.
-    fn refuse(&self, delivery: Delivery, problem: Problem) {
-        self.settling.push(Box::pin(async move { Ok(delivery.settle(dead_letter(problem)).await?) }));
-    }
-
-    /// Waits a little with a message in hand, and settles what was appended before; false if the intake is to stop. What is
-    /// in hand then comes again.
-    async fn wait(&mut self, in_hand: &Delivery) -> Result<bool, SessionEnd> {
-        let pause = tokio::time::sleep(FULL_PAUSE);
-        tokio::pin!(pause);
-        loop {
-            tokio::select! {
-                () = &mut pause => break,
-                () = self.stop.requested() => return Ok(false),
-                Some(settled) = self.settling.next() => self.note(settled)?,
-            }
-        }
-        in_hand.check().await?;
-        Ok(true)
-    }
-
-    async fn settle_all(&mut self) -> Result<(), SessionEnd> {
-        while let Some(settled) = self.settling.next().await {
-            self.note(settled)?;
-        }
-        Ok(())
-    }
-
-    fn note(&mut self, settled: Result<(), SessionEnd>) -> Result<(), SessionEnd> {
-        settled?;
-        self.settled += 1;
-        Ok(())
-    }
+    context.space.reports().end(&label, &report);
 }
 
-fn dead_letter(problem: Problem) -> Settlement {
-    Settlement::DeadLetter { reason: problem.code.to_string(), detail: problem.detail }
-}
-
-async fn settle_write(delivery: Delivery, outcome: Result<(), WriteError>) -> Result<(), SessionEnd> {
-    let settlement = match outcome {
-        Ok(()) => Settlement::Done,
-        Err(error @ WriteError::TooLarge(_)) => dead_letter(error.into()),
-        // All of them come again in the order of the queue; of a deleted index, the catalog may know a new one then.
-        Err(error) => return Err(error.into()),
-    };
-    Ok(delivery.settle(settlement).await?)
+/// What a panic says.
+fn words_of(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "a panic without words".to_owned())
 }

@@ -1,10 +1,10 @@
 //! The ways in: documents from HTTP and from any AMQP client are checked, given an id and a partition, and appended to
 //! that partition's log.
 //!
-//! From the edge inwards: [`http`] and [`intake`] take documents, [`links`] fetches them and [`extract`] reads their text,
-//! [`split`] cuts a body into documents, [`admission`] checks them, [`upload`] counts what becomes of them, [`publisher`] hands
-//! each to the lane of its partition, and a lane packs, appends and confirms, exactly once. [`delete_by_query`] asks workers for
-//! what is to be deleted. [`log_space`] refuses what would fill a log with what no snapshot has.
+//! From the edge inwards: [`http`] and [`intake`] take documents, [`links`] fetches pages and [`extract`] reads their text, [`split`] cuts a
+//! body into documents, [`admission`] checks them, [`upload`] counts what becomes of them, [`publisher`] hands each to the lane of its
+//! partition, and a lane packs, appends and confirms, exactly once. [`log_space`] refuses what would fill a log with what no snapshot has,
+//! and [`receipts`] tells those who want to know when their writes can be found. [`delete_by_query`] asks workers for what is to be deleted.
 
 pub mod admission;
 pub mod delete_by_query;
@@ -15,6 +15,7 @@ mod lane;
 pub mod links;
 mod log_space;
 pub mod publisher;
+pub mod receipts;
 pub mod split;
 pub mod upload;
 
@@ -48,20 +49,23 @@ pub struct Producer {
     uploads: Arc<Semaphore>,
     /// Where links to be fetched go.
     pub queue: Arc<dyn WorkQueue>,
-    intake: Option<intake::Intake>,
+    intakes: Option<intake::Intakes>,
     fetchers: Option<links::Fetchers>,
     space: log_space::LogSpace,
+    receipts: receipts::Receipts,
 }
 
 impl Producer {
     /// Starts the tasks of a producer; [`Producer::close`] ends them.
     pub fn start(config: &Config, ports: &Ports, catalog: CatalogHandle, roster: &Roster, stop: &Stop) -> Self {
         let space = log_space::LogSpace::start(ports, catalog.clone(), roster.clone());
-        let publisher = Publisher::new(ports.log.clone(), publisher::Writer::process(), config.producer.clone(), space.clone());
-        let intake = config
-            .producer
-            .intake
-            .then(|| intake::Intake::start(config.clone(), ports.clone(), catalog.clone(), space.clone(), stop.clone()));
+        let receipts = receipts::Receipts::new(ports.bulletin.clone(), &config.producer);
+        let writer = publisher::Writer::process();
+        let publisher = Publisher::new(ports.log.clone(), writer, config.producer.clone(), space.clone(), receipts.clone());
+        let (intake_space, intake_receipts) = (space.clone(), receipts.clone());
+        let intakes = config.producer.intake.then(|| {
+            intake::Intakes::start(config.clone(), ports.clone(), catalog.clone(), intake_space, intake_receipts, stop.clone())
+        });
         let uploads = Arc::new(Semaphore::new(config.producer.max_uploads.get() as usize));
         let (rpc, roster) = (ports.rpc.clone(), roster.clone());
         let fetchers = config.links.fetch.then(|| {
@@ -70,18 +74,19 @@ impl Producer {
             links::Fetchers::start(config.links.clone(), world, stop.clone())
         });
         let (config, queue) = (config.clone(), ports.queue.clone());
-        Self { publisher, catalog, config, queue, rpc, roster, uploads, intake, fetchers, space }
+        Self { publisher, catalog, config, queue, rpc, roster, uploads, intakes, fetchers, space, receipts }
     }
 
     /// Waits until everything that was taken is confirmed or refused. Call it once nothing new comes in.
     pub async fn close(self) {
-        if let Some(intake) = self.intake {
-            intake.stopped().await;
+        if let Some(intakes) = self.intakes {
+            intakes.stopped().await;
         }
         if let Some(fetchers) = self.fetchers {
             fetchers.stopped().await;
         }
         self.publisher.close().await;
+        self.receipts.close().await;
         self.space.close().await;
     }
 }

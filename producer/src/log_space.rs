@@ -30,6 +30,7 @@ use warren_protocol::ports::Ports;
 use warren_service::catalog::CatalogHandle;
 use warren_service::roster::Roster;
 
+use crate::intake::Reports;
 use crate::publisher::WriteError;
 use log::Verdict;
 
@@ -52,6 +53,8 @@ struct Shared {
     /// Those that were written to, as long as their indexes exist.
     logs: Mutex<HashMap<PartitionId, Arc<Log>>>,
     signals: Arc<Signals>,
+    /// What is announced along with the logs.
+    reports: Reports,
 }
 
 /// What the parts of this module tell each other.
@@ -74,13 +77,18 @@ impl Shared {
 impl LogSpace {
     /// Starts to listen and to announce.
     pub(crate) fn start(ports: &Ports, catalog: CatalogHandle, roster: Roster) -> Self {
-        let (logs, signals) = (Mutex::default(), Arc::default());
-        let shared = Arc::new(Shared { id: ProducerId::random(), ports: ports.clone(), roster, catalog, logs, signals });
+        let (logs, signals, reports) = (Mutex::default(), Arc::default(), Reports::default());
+        let shared = Arc::new(Shared { id: ProducerId::random(), ports: ports.clone(), roster, catalog, logs, signals, reports });
         let (tasks, closing) = (TaskTracker::new(), CancellationToken::new());
         tasks.spawn(closing.clone().run_until_cancelled_owned(listening::run(shared.clone())));
         tasks.spawn(announcing::run(shared.clone(), closing.clone()));
         let _guard = Arc::new(closing.clone().drop_guard());
         Self { shared, tasks, closing, _guard }
+    }
+
+    /// What this process says of its intakes.
+    pub(crate) fn reports(&self) -> &Reports {
+        &self.shared.reports
     }
 
     /// A partition's log, whose limit on the broker is `max_bytes`.

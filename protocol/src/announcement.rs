@@ -140,6 +140,30 @@ pub struct ProducerAnnouncement {
     pub leaving: bool,
     /// The logs that it has written to lately.
     pub logs: Vec<AppendReport>,
+    /// What it takes from queues.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub intakes: Vec<IntakeReport>,
+}
+
+/// What a producer has taken from the intake queue, or from a source, since it started.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IntakeReport {
+    /// `warren.intake`, or `warren.source.{name}`.
+    pub name: String,
+    /// Whether this process is the one that consumes it now.
+    pub active: bool,
+    /// Documents that were written.
+    pub indexed: u64,
+    /// Documents that were deleted.
+    pub deleted: u64,
+    /// Documents, and messages that are none, that went to the dead letters.
+    pub refused: u64,
+    /// Why it does not go on for now, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused: Option<String>,
+    /// The last thing that went wrong, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<String>,
 }
 
 /// What a producer appended to one partition's log.
@@ -177,6 +201,7 @@ mod tests {
             producer: ProducerId("p1".to_owned()),
             leaving: false,
             logs: Vec::new(),
+            intakes: Vec::new(),
         });
         let json = serde_json::to_string(&said).unwrap();
         assert_eq!(serde_json::from_str::<Announcement>(&json).unwrap(), said);

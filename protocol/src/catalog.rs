@@ -4,8 +4,10 @@
 //! several wins. Whoever sees its own record win creates the logs and queues of that generation, and only then
 //! writes `ready`: an index that is visible can be written to. If a creator dies in between, the next one that asks
 //! for the name finishes the work (the declarations are the same, whoever repeats them).
+//!
+//! A source is there with its one record: whoever consumes it makes its queue first.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -15,9 +17,17 @@ use crate::batch::WriterId;
 use crate::definition::IndexDefinition;
 use crate::index_name::{Generation, IndexName, IndexRef};
 use crate::ports::Position;
+use crate::source::{SourceDefinition, SourceEntry, SourceName};
 
 /// The most indexes that a catalog holds.
 pub const MAX_INDEXES: usize = 1000;
+/// The most sources.
+pub const MAX_SOURCES: usize = 100;
+/// How many deleted sources are remembered, for those who still have to remove what is left of them.
+const REMEMBERED_SOURCES: usize = 100;
+/// The newest form of a record that this program reads. Each record has the oldest version in which it can be said, so
+/// that programs from before sources read all others.
+const VERSION: u32 = 2;
 
 /// One record, as JSON in the log: `{"v":1,"create":{…}}`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -75,13 +85,29 @@ pub enum Event {
         /// Tells the author its own record.
         request: Uuid,
     },
+    /// A source. Void if the name is taken.
+    CreateSource {
+        /// The name.
+        name: SourceName,
+        /// What it takes.
+        definition: SourceDefinition,
+        /// Tells the author its own record; unique for ever.
+        request: Uuid,
+    },
+    /// The source is gone.
+    DeleteSource {
+        /// The name.
+        name: SourceName,
+        /// The request that created it: a late record does not delete the next life of the name.
+        creation: Uuid,
+    },
 }
 
 /// Why a record cannot be read. The catalog is then of no use: a process must not guess which indexes exist.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RecordError {
     /// Written by a newer Warren.
-    #[error("the catalog record at {position} has version {version}, this program reads version 1: update it")]
+    #[error("the catalog record at {position} has version {version}, this program reads up to {VERSION}: update it")]
     Version {
         /// Where it stands.
         position: Position,
@@ -99,9 +125,13 @@ pub enum RecordError {
 }
 
 impl Record {
-    /// A record of this version.
+    /// A record in the oldest version that can say this.
     pub fn new(event: Event) -> Self {
-        Self { v: 1, event }
+        let v = match &event {
+            Event::CreateSource { .. } | Event::DeleteSource { .. } => 2,
+            _ => 1,
+        };
+        Self { v, event }
     }
 
     /// The message of the log.
@@ -117,7 +147,7 @@ impl Record {
         }
         let damaged = |error: serde_json::Error| RecordError::Damaged { position, detail: error.to_string() };
         let version = serde_json::from_slice::<Version>(message).map_err(damaged)?.v;
-        if version != 1 {
+        if !(1..=VERSION).contains(&version) {
             return Err(RecordError::Version { position, version });
         }
         serde_json::from_slice(message).map_err(damaged)
@@ -152,6 +182,8 @@ pub struct Catalog {
     /// The creations of all indexes that were ever deleted: what is found of them anywhere is rubbish. What is in
     /// neither table is not known to be.
     deleted: HashSet<Uuid>,
+    sources: BTreeMap<SourceName, Arc<SourceEntry>>,
+    deleted_sources: VecDeque<Arc<SourceEntry>>,
 }
 
 /// What a record changed.
@@ -212,7 +244,37 @@ impl Catalog {
                 Change::None
             }
             Event::Epoch { .. } => Change::None,
+            Event::CreateSource { name, definition, request } => {
+                if !self.sources.contains_key(name) && self.sources.len() < MAX_SOURCES {
+                    let (name, definition) = (name.clone(), definition.clone());
+                    let source = SourceEntry { name: name.clone(), generation: position.0, creation: *request, definition };
+                    self.sources.insert(name, Arc::new(source));
+                }
+                Change::None
+            }
+            Event::DeleteSource { name, creation } => {
+                if self.sources.get(name).is_some_and(|source| source.creation == *creation) {
+                    self.deleted_sources.extend(self.sources.remove(name));
+                    self.deleted_sources.drain(..self.deleted_sources.len().saturating_sub(REMEMBERED_SOURCES));
+                }
+                Change::None
+            }
         }
+    }
+
+    /// The source of that name.
+    pub fn source(&self, name: &SourceName) -> Option<&Arc<SourceEntry>> {
+        self.sources.get(name)
+    }
+
+    /// All sources by name.
+    pub fn sources(&self) -> impl Iterator<Item = &Arc<SourceEntry>> {
+        self.sources.values()
+    }
+
+    /// The sources that were deleted last: their queues may still be there.
+    pub fn deleted_sources(&self) -> impl Iterator<Item = &Arc<SourceEntry>> {
+        self.deleted_sources.iter()
     }
 
     /// What tells this catalog from every other one; `None` before its first process has said it.
@@ -299,14 +361,50 @@ mod tests {
         assert_eq!(catalog.identity(), Some(Uuid::from_u128(7)));
     }
 
+    fn source(name: &str, request: u128) -> Record {
+        let definition = serde_json::from_str(r##"{"exchange":"shop","binding_key":"#","index":"a","id":"/id"}"##).unwrap();
+        Record::new(Event::CreateSource { name: name.parse().unwrap(), definition, request: Uuid::from_u128(request) })
+    }
+
+    #[test]
+    fn a_source_lives_from_its_first_record_to_the_deletion_of_that_life() {
+        let mut catalog = Catalog::default();
+        let name: SourceName = "shop".parse().unwrap();
+        for (position, request) in [(1, 7), (2, 8)] {
+            catalog.apply(Position(position), &source("shop", request));
+        }
+        let entry = catalog.source(&name).unwrap().clone();
+        assert_eq!((entry.generation, entry.creation), (1, Uuid::from_u128(7)));
+        assert_eq!(entry.queue().queue, "warren.source.shop.1");
+        let delete = |creation| Record::new(Event::DeleteSource { name: name.clone(), creation: Uuid::from_u128(creation) });
+        catalog.apply(Position(3), &delete(8));
+        assert_eq!(catalog.sources().count(), 1);
+        catalog.apply(Position(4), &delete(7));
+        assert_eq!((catalog.sources().count(), catalog.deleted_sources().count()), (0, 1));
+    }
+
+    #[test]
+    fn golden_records_are_read_for_ever() {
+        let pinned = [
+            r##"{"v":2,"create_source":{"name":"shop","definition":{"exchange":"shop","binding_key":"#","index":"a","id":"/id"},"request":"00000000-0000-0000-0000-000000000007"}}"##,
+            r#"{"v":2,"delete_source":{"name":"shop","creation":"00000000-0000-0000-0000-000000000007"}}"#,
+        ];
+        let delete = Event::DeleteSource { name: "shop".parse().unwrap(), creation: Uuid::from_u128(7) };
+        for (record, text) in [source("shop", 7), Record::new(delete)].into_iter().zip(pinned) {
+            assert_eq!(record.encode().unwrap(), text);
+            assert_eq!(Record::decode(text.as_bytes(), Position(0)).unwrap(), record);
+        }
+        assert_eq!(create("a").v, 1, "programs from before sources read it");
+    }
+
     #[test]
     fn records_are_json_with_a_version() {
         let record = create("a");
         let message = record.encode().unwrap();
         assert!(message.starts_with(br#"{"v":1,"create":{"name":"a""#), "{message:?}");
         assert_eq!(Record::decode(&message, Position(0)).unwrap(), record);
-        let newer = Record::decode(br#"{"v":2,"rename":{}}"#, Position(9)).unwrap_err();
-        assert_eq!(newer, RecordError::Version { position: Position(9), version: 2 });
+        let newer = Record::decode(br#"{"v":3,"rename":{}}"#, Position(9)).unwrap_err();
+        assert_eq!(newer, RecordError::Version { position: Position(9), version: 3 });
         assert!(matches!(Record::decode(b"x", Position(9)), Err(RecordError::Damaged { .. })));
     }
 }

@@ -105,7 +105,7 @@ pub fn check(index: &IndexName, definition: &IndexDefinition, body: &[u8], sourc
     match (own, source) {
         (Some(own), IdSource::Required(required)) if own != *required => Err(id_problem(
             definition,
-            format!("the URL says {:?} and the document says {:?}: they must be equal", required.as_str(), own.as_str()),
+            format!("the id is to be {:?} and the document says {:?}: they must be equal", required.as_str(), own.as_str()),
         )),
         (Some(own), _) => Ok(own),
         (None, IdSource::Required(required)) => Ok(required.clone()),

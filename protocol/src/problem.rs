@@ -61,10 +61,16 @@ codes! {
     InvalidJson = "invalid_json", 400, "The document is not a JSON object";
     /// The id is missing, too long, of the wrong type, or differs from the one in the URL.
     InvalidId = "invalid_id", 400, "The document's id is not valid";
+    /// The definition of a source breaks a rule.
+    InvalidSource = "invalid_source", 400, "The source is not valid";
+    /// A pointer of a source finds nothing in a message.
+    MissingPointer = "missing_pointer", 400, "The message lacks what the source looks for";
     /// A value does not have the type that the index definition gives its field.
     InvalidField = "invalid_field", 400, "A field does not have its defined type";
     /// A row of a table does not fit its header, or is no text.
     InvalidRow = "invalid_row", 400, "The row is not valid";
+    /// Aggregations would make too many buckets, or take too much memory.
+    TooManyBuckets = "too_many_buckets", 400, "The aggregations are too large";
     /// No key, or a wrong one.
     Unauthorized = "unauthorized", 401, "An API key is needed";
     /// The request's `Host` or `Origin` is not one that this server answers to.
@@ -75,10 +81,18 @@ codes! {
     UnknownIndex = "unknown_index", 404, "There is no such index";
     /// There is no document of that id.
     UnknownDocument = "unknown_document", 404, "There is no such document";
+    /// There is no source of that name.
+    UnknownSource = "unknown_source", 404, "There is no such source";
+    /// There is no dead letter of that id.
+    UnknownDeadLetter = "unknown_dead_letter", 404, "There is no such dead letter";
     /// The route exists, with other methods.
     MethodNotAllowed = "method_not_allowed", 405, "The route does not take this method";
     /// An index of that name exists with another definition.
     IndexExists = "index_exists", 409, "The index exists with another definition";
+    /// A source of that name exists with another definition.
+    SourceExists = "source_exists", 409, "The source exists with another definition";
+    /// No more sources can be created.
+    TooManySources = "too_many_sources", 409, "There are too many sources";
     /// No more indexes can be created.
     TooManyIndexes = "too_many_indexes", 409, "There are too many indexes";
     /// The request or the document is larger than allowed.
@@ -91,6 +105,10 @@ codes! {
     TooManyRequests = "too_many_requests", 429, "Too many requests at once";
     /// A defect of Warren.
     Internal = "internal", 500, "Warren failed";
+    /// A message made its handler fail, each time that it was tried.
+    Poison = "poison", 500, "The message makes its handler fail";
+    /// What was asked for needs RabbitMQ, and this is the embedded broker.
+    NeedsRabbitMq = "needs_rabbitmq", 501, "This needs RabbitMQ";
     /// The broker cannot be reached or does not confirm; nothing is known to be kept.
     Unavailable = "unavailable", 503, "The broker does not answer";
     /// The partition log is full: it takes no more writes for now.

@@ -1,17 +1,26 @@
 //! What travels between the query service and the workers: requests that carry a list, and partial results.
 //!
-//! `'W' kind version=1 │ postcard`. Golden files pin both forms.
+//! `'W' kind version=2 │ postcard`. Golden files pin the forms. Version 1 is still read, and answered in its own form, so workers are
+//! updated before query services.
+
+mod statistics;
+mod v1;
 
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::index_name::IndexRef;
-use crate::ports::WorkerId;
+use crate::merging::MergeState;
+use crate::ports::{Position, WorkerId};
 use crate::query::Query;
-use crate::search::Highlights;
+use crate::search::{Highlight, Highlights, SortBy, SortKey, SortValue};
+use crate::suggest::{Suggestions, Typed};
 
-const VERSION: u8 = 1;
+pub use statistics::Statistics;
+
+/// The version of what this program writes.
+pub const VERSION: u8 = 2;
 
 /// Requests that share one message.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -29,6 +38,8 @@ pub struct Item {
     pub index: IndexRef,
     /// The partition.
     pub partition: u32,
+    /// The position of the partition's log that the answer must have seen: it waits until then.
+    pub at_least: Option<Position>,
     /// The question.
     pub question: Question,
 }
@@ -37,34 +48,91 @@ pub struct Item {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Question {
     /// The best hits of a query.
-    Search {
-        /// The query string.
-        query: String,
-        /// Whether to make the best of a query that cannot be understood.
-        lenient: bool,
-        /// How many hits: offset + limit of the whole search.
-        hits: u32,
-        /// Whether to count all.
-        count: bool,
-        /// Whether hits carry passages.
-        highlight: bool,
+    Search(Box<Search>),
+    /// Documents by their ids.
+    Fetch(Fetch),
+    /// What the scores of a query depend on, in this partition.
+    Statistics {
+        /// The query.
+        query: Query,
     },
-    /// Documents by their ids; with a query, its passages in them.
-    Fetch {
-        /// The ids.
-        ids: Vec<String>,
-        /// The query whose passages are wanted.
-        highlight: Option<String>,
+    /// Words like those that are being typed.
+    Suggest(Typed),
+    /// A merge of all segments into one.
+    Merge {
+        /// The ticket of an earlier answer, to ask how far it is.
+        ticket: Option<u64>,
     },
-    /// The ids of all documents that match, in their order, page by page.
-    Ids {
-        /// What they have to match.
-        filter: Query,
-        /// The last id of the page before.
-        after: Option<String>,
-        /// How many ids a page has at most.
-        limit: u32,
-    },
+}
+
+/// The best hits of a query.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Search {
+    /// The query.
+    pub query: Query,
+    /// What hits must match, too, without a score.
+    pub filter: Option<Query>,
+    /// How many hits: offset + limit of the whole search.
+    pub hits: u32,
+    /// Whether to count all.
+    pub count: bool,
+    /// The keys that hits are ordered by; none: the best scores first. What is equal in all is ordered by id.
+    #[serde(with = "as_json")]
+    pub sort: Vec<SortKey>,
+    /// Only hits behind this one.
+    pub after: Option<Place>,
+    /// How documents are scored.
+    pub ranking: Ranking,
+    /// What comes along of each document.
+    pub document: DocumentParts,
+    /// The aggregations of the request, as JSON.
+    pub aggregations: Option<String>,
+}
+
+/// A place in the order of hits: that of a document which may be gone.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Place {
+    /// Its value for each key of the sort; its score for `_score`.
+    pub values: Vec<SortValue>,
+    /// Its id.
+    pub id: String,
+}
+
+/// How documents are scored.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub enum Ranking {
+    /// By the statistics of the partition alone.
+    #[default]
+    Local,
+    /// The same, and the answer tells them: what the index has for statistics where it has one partition.
+    Only,
+    /// By these statistics.
+    Global(Statistics),
+    /// By how often the words of the query stand in the document.
+    Occurrences,
+}
+
+/// What comes along of a document.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DocumentParts {
+    /// The parts of it, by paths that may end in `*`; `None`: all of it.
+    pub fields: Option<Vec<String>>,
+    /// Its passages; `None`: none.
+    pub highlight: Option<Highlight>,
+}
+
+/// Documents by their ids.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Fetch {
+    /// The ids.
+    pub ids: Vec<String>,
+    /// The view of the partition that an earlier answer of this worker names, to see what that one saw; without it, or if the worker
+    /// has let go of it, the present one.
+    pub view: Option<u64>,
+    /// What comes along of each.
+    pub document: DocumentParts,
+    /// The query whose passages are wanted.
+    pub query: Option<Query>,
 }
 
 /// The answers to one [`Request`], in its order.
@@ -80,22 +148,31 @@ pub struct Reply {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Answer {
     /// To `Search`.
-    Hits {
-        /// How many documents match; `None` if it was not asked.
-        total: Option<u64>,
-        /// The best, in order: by score, equal scores by id.
-        hits: Vec<PartialHit>,
-    },
+    Hits(Hits),
     /// To `Fetch`: in the order of the ids, `None` for those that are not there. It may end early, with at least one, where
     /// the reply would grow too large: ask again for the rest.
     Documents(Vec<Option<Found>>),
-    /// To `Ids`.
-    Ids {
-        /// One page.
-        ids: Vec<String>,
-        /// Whether there may be another one behind it.
-        more: bool,
-    },
+    /// To `Statistics`.
+    Statistics(Statistics),
+    /// To `Suggest`.
+    Suggestions(Suggestions),
+    /// To `Merge`.
+    Merge(MergeState),
+}
+
+/// What one partition found.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Hits {
+    /// How many documents match; `None` if it was not asked.
+    pub total: Option<u64>,
+    /// The first, in order.
+    pub hits: Vec<PartialHit>,
+    /// If some hits came without their documents: the name of the view in which they were found, kept for a while.
+    pub view: Option<u64>,
+    /// The aggregations over all that match, to be merged with those of the other partitions.
+    pub aggregations: Option<Vec<u8>>,
+    /// To [`Ranking::Only`]: by what the hits were scored.
+    pub statistics: Option<Statistics>,
 }
 
 /// One hit of one partition.
@@ -103,10 +180,44 @@ pub enum Answer {
 pub struct PartialHit {
     /// The document's id.
     pub id: String,
-    /// The score, rounded.
-    pub score: f32,
+    /// The score, rounded; `None` where the order does not depend on it.
+    pub score: Option<f32>,
+    /// Its value for each key of the sort; empty without a sort.
+    pub sort: Vec<SortValue>,
     /// The document; `None` where the reply would grow too large with it: fetch it by id.
     pub found: Option<Found>,
+}
+
+impl PartialHit {
+    /// The order of hits under the keys of a sort; without keys, the best scores first. Equals are ordered by id.
+    pub fn compare(keys: &[SortKey], left: &Self, right: &Self) -> std::cmp::Ordering {
+        let by_score = || right.score.unwrap_or(0.0).total_cmp(&left.score.unwrap_or(0.0));
+        let by_keys = || {
+            let values = left.sort.iter().zip(&right.sort);
+            let mut orders = keys.iter().zip(values).map(|(key, (left, right))| key.compare(left, right));
+            orders.find(|order| order.is_ne()).unwrap_or(std::cmp::Ordering::Equal)
+        };
+        let order = if keys.is_empty() { by_score() } else { by_keys() };
+        order.then_with(|| left.id.cmp(&right.id))
+    }
+
+    /// Where it stands in that order.
+    pub fn place(&self, keys: &[SortKey]) -> Place {
+        let score = || SortValue::F64(self.score.unwrap_or(0.0).into());
+        let values = if keys.is_empty() { vec![score()] } else { self.sort.clone() };
+        Place { values, id: self.id.clone() }
+    }
+}
+
+/// The keys of a sort in force: the best scores first, if it names none.
+pub fn keys_or_best(sort: &[SortKey]) -> &[SortKey] {
+    const BEST: &[SortKey] = &[SortKey::BEST];
+    if sort.is_empty() { BEST } else { sort }
+}
+
+/// Whether hits in this order need scores.
+pub fn by_score(sort: &[SortKey]) -> bool {
+    keys_or_best(sort).iter().any(|key| key.by == SortBy::Score)
 }
 
 /// A document with its passages.
@@ -133,6 +244,17 @@ pub enum Failure {
     /// A defect: the search panicked, or the index cannot be read.
     #[error("the search failed: {0}")]
     Internal(String),
+    /// A part of the request other than its query is at fault: every partition says so.
+    #[error("{detail}")]
+    InvalidRequest {
+        /// Which.
+        field: String,
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// The partition did not get in time to the position that the search must see.
+    #[error("the partition has not reached position {0} in time")]
+    Behind(Position),
 }
 
 /// Why a message is not what it should be.
@@ -165,36 +287,75 @@ pub trait Message: Serialize + DeserializeOwned {
     const LETTER: u8;
     /// Its name in errors.
     const NAME: &'static str;
+    /// Its form in version 1.
+    type First: Serialize + DeserializeOwned + TryInto<Self, Error = String>;
 
     /// The message as bytes.
     fn encode(&self) -> Result<Bytes, MessageError> {
-        postcard::to_extend(self, vec![b'W', Self::LETTER, VERSION])
-            .map(Bytes::from)
-            .map_err(|error| MessageError::Damaged { kind: Self::NAME, detail: error.to_string() })
+        write(Self::LETTER, Self::NAME, VERSION, self)
     }
 
-    /// Reads the bytes.
+    /// Reads the bytes, of this version or the one before.
     fn decode(bytes: &[u8]) -> Result<Self, MessageError> {
+        Self::decode_versioned(bytes).map(|(message, _)| message)
+    }
+
+    /// Reads the bytes, and says of which version they are.
+    fn decode_versioned(bytes: &[u8]) -> Result<(Self, u8), MessageError> {
+        let damaged = |detail: String| MessageError::Damaged { kind: Self::NAME, detail };
+        let unreadable = |error: postcard::Error| damaged(error.to_string());
         match bytes {
-            [b'W', letter, VERSION, rest @ ..] if *letter == Self::LETTER => {
-                postcard::from_bytes(rest).map_err(|error| MessageError::Damaged { kind: Self::NAME, detail: error.to_string() })
-            }
-            [b'W', letter, found, ..] if *letter == Self::LETTER => {
-                Err(MessageError::Version { kind: Self::NAME, found: *found })
-            }
+            [b'W', letter, version, rest @ ..] if *letter == Self::LETTER => match *version {
+                1 => Ok((postcard::from_bytes::<Self::First>(rest).map_err(unreadable)?.try_into().map_err(damaged)?, 1)),
+                VERSION => postcard::from_bytes(rest).map(|message| (message, VERSION)).map_err(unreadable),
+                found => Err(MessageError::Version { kind: Self::NAME, found }),
+            },
             _ => Err(MessageError::Foreign(Self::NAME)),
         }
+    }
+}
+
+fn write(letter: u8, kind: &'static str, version: u8, message: &impl Serialize) -> Result<Bytes, MessageError> {
+    postcard::to_extend(message, vec![b'W', letter, version])
+        .map(Bytes::from)
+        .map_err(|error| MessageError::Damaged { kind, detail: error.to_string() })
+}
+
+impl Reply {
+    /// The reply as bytes, for whoever asked in that version.
+    pub fn encode_for(self, version: u8) -> Result<Bytes, MessageError> {
+        match version {
+            1 => write(Self::LETTER, Self::NAME, 1, &v1::Reply::from(self)),
+            _ => self.encode(),
+        }
+    }
+}
+
+/// Values whose own form is JSON: postcard, which does not describe itself, carries them as such.
+mod as_json {
+    use serde::de::{DeserializeOwned, Error as _};
+    use serde::ser::Error as _;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<T: Serialize, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&serde_json::to_string(value).map_err(S::Error::custom)?)
+    }
+
+    pub(super) fn deserialize<'de, T: DeserializeOwned, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
+        serde_json::from_str(&String::deserialize(deserializer)?).map_err(D::Error::custom)
     }
 }
 
 impl Message for Request {
     const LETTER: u8 = b'Q';
     const NAME: &'static str = "request";
+    type First = v1::Request;
 }
 
 impl Message for Reply {
     const LETTER: u8 = b'R';
     const NAME: &'static str = "reply";
+    type First = v1::Reply;
 }
 
 #[cfg(test)]
@@ -225,47 +386,87 @@ mod tests {
     use super::*;
     use crate::index_name::{Generation, IndexName};
 
-    fn request() -> Request {
+    fn request(questions: Vec<Question>) -> Request {
         let index = IndexRef { name: IndexName::new("packages").unwrap(), generation: Generation(3) };
-        let question = Question::Search { query: "web server".into(), lenient: true, hits: 10, count: true, highlight: true };
-        let fetch = Question::Fetch { ids: vec!["a".into()], highlight: None };
-        let item = |question| Item { index: index.clone(), partition: 2, question };
-        Request { remaining_ms: 2000, items: vec![item(question), item(fetch)] }
+        let item = |question| Item { index: index.clone(), partition: 2, at_least: None, question };
+        Request { remaining_ms: 2000, items: questions.into_iter().map(item).collect() }
     }
 
-    fn reply() -> Reply {
-        let found = Found { body: b"{}".to_vec(), highlights: [("title".to_owned(), vec!["<b>web</b>".to_owned()])].into() };
-        let hit = PartialHit { id: "a".into(), score: 1.5, found: Some(found) };
-        let answers =
-            vec![Ok(Answer::Hits { total: Some(1), hits: vec![hit] }), Ok(Answer::Documents(vec![None])), Err(Failure::NotHere)];
+    fn web_server() -> Query {
+        Query::parse("web server", true).unwrap()
+    }
+
+    fn plain() -> Search {
+        let document = DocumentParts { fields: None, highlight: Some(Highlight::default()) };
+        Search { query: web_server(), hits: 10, count: true, document, ..Search::default() }
+    }
+
+    fn statistics() -> Statistics {
+        Statistics { documents: 9, words: [(2, 40)].into(), terms: [(b"web".to_vec(), 3)].into() }
+    }
+
+    fn full() -> Request {
+        let search = Search {
+            filter: Some(Query::parse("section:net", false).unwrap()),
+            sort: vec![SortKey::BEST, SortKey::parse("size").unwrap()],
+            after: Some(Place { values: vec![SortValue::F64(1.5), SortValue::Missing], id: "a".into() }),
+            ranking: Ranking::Global(statistics()),
+            aggregations: Some("{}".into()),
+            ..plain()
+        };
+        let fetch = Fetch { ids: vec!["a".into()], view: Some(7), query: Some(web_server()), ..Fetch::default() };
+        let mut request =
+            request(vec![Question::Search(search.into()), Question::Fetch(fetch), Question::Statistics { query: web_server() }]);
+        request.items[0].at_least = Some(Position(12));
+        request
+    }
+
+    fn found() -> Found {
+        Found { body: b"{}".to_vec(), highlights: [("title".to_owned(), vec!["<b>web</b>".to_owned()])].into() }
+    }
+
+    fn reply(hits: Hits) -> Reply {
+        let answers = vec![Ok(Answer::Hits(hits)), Ok(Answer::Documents(vec![None])), Err(Failure::NotHere)];
         Reply { worker: WorkerId("w1".to_owned()), answers }
     }
 
-    #[test]
-    fn golden_files_pin_both_forms() {
-        golden::check("request-v1.bin", &request().encode().unwrap());
-        golden::check("reply-v1.bin", &reply().encode().unwrap());
-        assert_eq!(Request::decode(&golden::read("request-v1.bin")).unwrap(), request());
-        assert_eq!(Reply::decode(&golden::read("reply-v1.bin")).unwrap(), reply());
+    fn plain_hits() -> Hits {
+        let hit = PartialHit { id: "a".into(), score: Some(1.5), sort: vec![], found: Some(found()) };
+        Hits { total: Some(1), hits: vec![hit], ..Hits::default() }
+    }
+
+    fn full_reply() -> Reply {
+        let sort = vec![SortValue::Bool(true), SortValue::U64(1), SortValue::Date(5), SortValue::Str("x".into())];
+        let hit = PartialHit { id: "a".into(), score: None, sort, found: None };
+        let hits =
+            Hits { total: None, hits: vec![hit], view: Some(7), aggregations: Some(vec![1]), statistics: Some(statistics()) };
+        let mut reply = reply(hits);
+        reply.answers.push(Ok(Answer::Statistics(statistics())));
+        reply.answers.push(Err(Failure::Behind(Position(12))));
+        reply.answers.push(Err(Failure::InvalidRequest { field: "sort".into(), detail: "no".into() }));
+        reply
     }
 
     #[test]
-    fn golden_files_pin_pages_of_ids() {
-        let mut request = request();
-        request.items.truncate(1);
-        request.items[0].question =
-            Question::Ids { filter: Query::parse("kind:old", false).unwrap(), after: Some("a".into()), limit: 1000 };
-        let ids = Answer::Ids { ids: vec!["b".into(), "c".into()], more: true };
-        let reply = Reply { answers: vec![Ok(ids)], ..reply() };
-        golden::check("request-ids-v1.bin", &request.encode().unwrap());
-        golden::check("reply-ids-v1.bin", &reply.encode().unwrap());
-        assert_eq!(Request::decode(&golden::read("request-ids-v1.bin")).unwrap(), request);
-        assert_eq!(Reply::decode(&golden::read("reply-ids-v1.bin")).unwrap(), reply);
+    fn golden_files_pin_the_forms() {
+        golden::check("request-v2.bin", &full().encode().unwrap());
+        golden::check("reply-v2.bin", &full_reply().encode().unwrap());
+        assert_eq!(Request::decode_versioned(&golden::read("request-v2.bin")), Ok((full(), 2)));
+        assert_eq!(Reply::decode(&golden::read("reply-v2.bin")), Ok(full_reply()));
+    }
+
+    #[test]
+    fn version_1_is_read_and_answered() {
+        let fetch = Fetch { ids: vec!["a".into()], ..Fetch::default() };
+        let asked = request(vec![Question::Search(plain().into()), Question::Fetch(fetch)]);
+        assert_eq!(Request::decode_versioned(&golden::read("request-v1.bin")), Ok((asked, 1)));
+        assert_eq!(Reply::decode(&golden::read("reply-v1.bin")), Ok(reply(plain_hits())));
+        golden::check("reply-v1.bin", &reply(plain_hits()).encode_for(1).unwrap());
     }
 
     #[test]
     fn every_cut_is_an_error_and_a_newer_version_is_named() {
-        let bytes = request().encode().unwrap();
+        let bytes = full().encode().unwrap();
         for length in 0..bytes.len() {
             assert!(Request::decode(&bytes[..length]).is_err(), "cut at {length}");
         }

@@ -1,34 +1,98 @@
 //! What a client sends to search, and what it gets: the JSON of the HTTP contract.
 
+mod highlight;
+mod response;
+mod sort;
+
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
+use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use crate::problem::{Code, Problem};
+use crate::query::QueryInput;
+
+pub use highlight::{Highlight, HighlightChoice};
+pub use response::{Hit, PartitionFailure, PartitionsReport, Relation, SearchResponse, Total};
+pub use sort::{Missing, SortBy, SortKey, SortValue};
 
 /// A search.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SearchRequest {
-    /// Words, joined by OR; `+must`, `-not`, `"a phrase"`, `field:word`, `field:[1 TO 5]`. Empty: all documents.
-    pub query: String,
+    /// What is sought: a text for people, or a tree for programs. Empty: all documents.
+    pub query: QueryInput,
+    /// A query that hits must match, too, and that counts for no score.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub filter: Option<QueryInput>,
     /// How many hits to return, at most 1,000.
     pub limit: u32,
-    /// How many hits to leave out first, at most 10,000.
+    /// How many hits to leave out first, at most 10,000; beyond, take `after`.
     pub offset: u32,
-    /// Whether each hit carries the passages in which the query was found.
-    pub highlight: bool,
-    /// Whether to count all hits; `false` saves the time.
-    pub total: bool,
+    /// Where the page before ended: the `after` of its response. The rest of the request must be as it was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
+    /// By what hits are ordered: fields, `_score` and `id`, `-` in front for descending. Without it, the best scores first. What
+    /// is equal in all is ordered by id.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub sort: Vec<SortKey>,
+    /// What of a document comes back: paths with dots, which may end in `*`. All by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fields: Option<Vec<String>>,
+    /// Whether each hit carries the passages in which the query was found, and how.
+    pub highlight: HighlightChoice,
+    /// What to count and compute over all hits.
+    #[serde(alias = "aggs", skip_serializing_if = "Map::is_empty")]
+    #[schema(value_type = Object)]
+    pub aggregations: Map<String, Value>,
+    /// Fields whose most frequent values are counted: the short form of a terms aggregation for each.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub facets: Vec<String>,
     /// The milliseconds after which the answer comes, complete or not: 1 to 60,000.
     pub timeout_ms: u32,
+    /// How documents are scored.
+    pub scoring: Scoring,
+    /// Whether to count all hits; `false` saves the time.
+    pub total: bool,
     /// Whether a query that cannot be understood is searched as far as it can be, instead of refused.
     pub lenient: bool,
+    /// Positions from receipts: the search sees those writes, or names the partition that could not in time. At most 10,000.
+    #[schema(example = json!(["17.2.1043"]))]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub at_least: Vec<String>,
+}
+
+/// How documents are scored.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Scoring {
+    /// BM25 with the statistics of the whole index: scores are those of one index over all documents.
+    #[default]
+    Global,
+    /// BM25 with the statistics of each partition by itself: it saves a question to each partition.
+    Local,
+    /// How often the words of the query stand in the document.
+    Occurrences,
 }
 
 impl Default for SearchRequest {
     fn default() -> Self {
-        Self { query: String::new(), limit: 10, offset: 0, highlight: true, total: true, timeout_ms: 2000, lenient: false }
+        Self {
+            query: QueryInput::default(),
+            filter: None,
+            limit: 10,
+            offset: 0,
+            after: None,
+            sort: Vec::new(),
+            fields: None,
+            highlight: HighlightChoice::default(),
+            aggregations: Map::new(),
+            facets: Vec::new(),
+            timeout_ms: 2000,
+            scoring: Scoring::Global,
+            total: true,
+            lenient: false,
+            at_least: Vec::new(),
+        }
     }
 }
 
@@ -39,8 +103,12 @@ impl SearchRequest {
     pub const MAX_OFFSET: u32 = 10_000;
     /// The longest time that a search may take, in milliseconds.
     pub const MAX_TIMEOUT_MS: u32 = 60_000;
-    /// The longest query, in bytes.
-    pub const MAX_QUERY_BYTES: usize = 16 * 1024;
+    /// The most positions of one search.
+    pub const MAX_AT_LEAST: usize = 10_000;
+    /// The most keys of a sort.
+    pub const MAX_SORT_KEYS: usize = 8;
+    /// The most names in `fields`.
+    pub const MAX_FIELDS: usize = 100;
 
     /// Checks the ranges; the problem names the field and the range.
     pub fn validate(&self) -> Result<(), Problem> {
@@ -49,85 +117,36 @@ impl SearchRequest {
             return refuse("limit", format!("limit is {}: take 0 to {}", self.limit, Self::MAX_LIMIT));
         }
         if self.offset > Self::MAX_OFFSET {
-            return refuse("offset", format!("offset is {}: take 0 to {}", self.offset, Self::MAX_OFFSET));
+            let detail =
+                format!("offset is {}: take 0 to {}, and beyond that the cursor in after", self.offset, Self::MAX_OFFSET);
+            return refuse("offset", detail);
+        }
+        if self.offset > 0 && self.after.is_some() {
+            return refuse("offset", "offset and after cannot be combined: after says where the page begins".to_owned());
         }
         if !(1..=Self::MAX_TIMEOUT_MS).contains(&self.timeout_ms) {
             return refuse("timeout_ms", format!("timeout_ms is {}: take 1 to {}", self.timeout_ms, Self::MAX_TIMEOUT_MS));
         }
-        if self.query.len() > Self::MAX_QUERY_BYTES {
-            let detail = format!("the query has {} bytes: at most {}", self.query.len(), Self::MAX_QUERY_BYTES);
-            return refuse("query", detail);
+        if self.sort.len() > Self::MAX_SORT_KEYS {
+            return refuse("sort", format!("sort has {} keys: at most {}", self.sort.len(), Self::MAX_SORT_KEYS));
+        }
+        for (number, key) in self.sort.iter().enumerate() {
+            if self.sort[..number].iter().any(|earlier| earlier.by == key.by) {
+                return refuse("sort", format!("sort names {} twice: name it once", key.by));
+            }
+        }
+        if let Some(fields) = self.fields.as_ref().filter(|fields| fields.len() > Self::MAX_FIELDS) {
+            return refuse("fields", format!("fields has {} names: at most {}", fields.len(), Self::MAX_FIELDS));
+        }
+        if let Some(Err(detail)) = self.highlight.options().map(|options| options.check()) {
+            return refuse("highlight", detail);
+        }
+        if self.at_least.len() > Self::MAX_AT_LEAST {
+            let detail = format!("at_least names {} positions: at most {}", self.at_least.len(), Self::MAX_AT_LEAST);
+            return refuse("at_least", detail);
         }
         Ok(())
     }
-}
-
-/// The answer to a search.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-pub struct SearchResponse {
-    /// Milliseconds from the request's arrival to the answer.
-    pub took_ms: u64,
-    /// How many documents match; absent if the request said `"total": false`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub total: Option<Total>,
-    /// Which partitions answered.
-    pub partitions: PartitionsReport,
-    /// The best hits: by score, equal scores by id.
-    pub hits: Vec<Hit>,
-}
-
-/// A count of documents.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Total {
-    /// The count.
-    pub value: u64,
-    /// Whether it is exact.
-    pub relation: Relation,
-}
-
-/// How a count relates to the truth.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Relation {
-    /// Exact.
-    Eq,
-    /// At least: a partition did not answer.
-    Gte,
-}
-
-/// Which partitions stand behind an answer.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct PartitionsReport {
-    /// The partitions of the index.
-    pub total: u32,
-    /// Those whose hits are in the answer.
-    pub answered: u32,
-    /// Those whose hits are missing.
-    pub failed: Vec<PartitionFailure>,
-}
-
-/// A partition whose hits are missing.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct PartitionFailure {
-    /// Its number.
-    pub partition: u32,
-    /// Why, for people.
-    pub reason: String,
-}
-
-/// One document that was found.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-pub struct Hit {
-    /// Its id.
-    pub id: String,
-    /// Its relevance (BM25), rounded to 5 significant digits.
-    pub score: f32,
-    /// The document as it was published.
-    #[schema(value_type = Object)]
-    pub document: Box<RawValue>,
-    /// Passages in which the query was found, by field: HTML-escaped text with the words in `<b>`.
-    #[serde(default, skip_serializing_if = "Highlights::is_empty")]
-    pub highlights: Highlights,
 }
 
 /// Passages of a document by field.
@@ -151,7 +170,21 @@ mod tests {
     fn an_empty_request_has_the_defaults_of_the_contract() {
         let request: SearchRequest = serde_json::from_str("{}").unwrap();
         assert_eq!((request.limit, request.offset, request.timeout_ms, request.total), (10, 0, 2000, true));
+        assert_eq!((request.scoring, request.highlight.options().is_some()), (Scoring::Global, true));
         request.validate().unwrap();
+    }
+
+    #[test]
+    fn a_request_says_the_same_after_a_round_trip() {
+        let json = r#"{"query":"a","filter":"b","limit":3,"offset":0,"after":"x","sort":["-_score","size",{"month":{"order":"desc",
+            "missing":"_first"}}],"fields":["title","a.*"],"highlight":{"fields":["title"],"fragments":3,"size":50,"pre_tag":"<em>",
+            "post_tag":"</em>"},"aggs":{"n":{"terms":{"field":"section"}}},"facets":["section"],"timeout_ms":5,"scoring":"local",
+            "total":false,"lenient":true,"at_least":["7"]}"#;
+        let request: SearchRequest = serde_json::from_str(json).unwrap();
+        request.validate().unwrap();
+        let again: SearchRequest = serde_json::from_str(&serde_json::to_string(&request).unwrap()).unwrap();
+        assert_eq!(again, request);
+        assert_eq!((request.aggregations.len(), request.sort.len()), (1, 3));
     }
 
     #[test]
@@ -159,14 +192,25 @@ mod tests {
         for (json, field) in [
             (r#"{"limit":1001}"#, "limit"),
             (r#"{"offset":10001}"#, "offset"),
+            (r#"{"offset":1,"after":"x"}"#, "offset"),
             (r#"{"timeout_ms":0}"#, "timeout_ms"),
             (r#"{"timeout_ms":60001}"#, "timeout_ms"),
+            (r#"{"sort":["a","-a"]}"#, "sort"),
+            (r#"{"highlight":{"size":5}}"#, "highlight"),
         ] {
             let problem = serde_json::from_str::<SearchRequest>(json).unwrap().validate().unwrap_err();
             assert_eq!(problem.field.as_deref(), Some(field));
         }
-        let error = serde_json::from_str::<SearchRequest>(r#"{"limt":1}"#).unwrap_err();
-        assert!(error.to_string().contains("limt"));
+        for (json, word) in [
+            (r#"{"limt":1}"#, "limt"),
+            (r#"{"sort":[""]}"#, "sort"),
+            (r#"{"sort":[{"a":"up"}]}"#, "asc or desc"),
+            (r#"{"highlight":{"pre":"x"}}"#, "pre_tag"),
+            (r#"{"highlight":3}"#, "true, false"),
+        ] {
+            let error = serde_json::from_str::<SearchRequest>(json).unwrap_err();
+            assert!(error.to_string().contains(word), "{json}: {error}");
+        }
     }
 
     #[test]

@@ -6,19 +6,16 @@ use std::time::Instant;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use warren_protocol::PartitionId;
 use warren_protocol::catalog::Entry;
-use warren_protocol::ports::{RpcTarget, SearchRpc, WorkerId};
-use warren_protocol::rpc::{Answer, Found, PartialHit, Question};
+use warren_protocol::ports::{Position, RpcTarget, SearchRpc, WorkerId};
+use warren_protocol::rpc::{Answer, Fetch, Found, Hits, Question, Search, Statistics};
 use warren_protocol::search::PartitionFailure;
+use warren_protocol::{PartitionId, Query};
 use warren_service::Roster;
 
-use crate::ask::{Answered, AskError, TOO_LATE};
-use crate::pace::Pace;
-
-/// The query cannot be understood, for the reason given.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct InvalidQuery(pub String);
+use crate::ask::{Answered, AskError, Refused, TOO_LATE};
+use crate::at_least::AtLeast;
+use crate::pace::{Budget, Paces};
 
 /// What the partitions found.
 #[derive(Debug, Default, PartialEq)]
@@ -36,92 +33,116 @@ pub(crate) struct PartitionHits {
     pub partition: u32,
     /// Who answered: the documents that did not come along are there.
     pub worker: WorkerId,
-    /// How many documents match, if that was asked.
-    pub total: Option<u64>,
-    /// The best of them, in order.
-    pub hits: Vec<PartialHit>,
+    /// What it found.
+    pub found: Hits,
 }
 
 /// Asks partitions.
 pub(crate) struct FanOut {
     pub(crate) rpc: Arc<dyn SearchRpc>,
     pub(crate) roster: Roster,
-    pub(crate) pace: Pace,
+    pub(crate) paces: Paces,
+    pub(crate) budget: Budget,
 }
 
 impl FanOut {
     pub(crate) fn new(rpc: Arc<dyn SearchRpc>, roster: Roster) -> Self {
-        Self { rpc, roster, pace: Pace::new() }
+        Self { rpc, roster, paces: Paces::default(), budget: Budget::new() }
     }
 
-    /// Asks all partitions for hits. Returns when all have answered, or at `deadline`; already at `patience` if an answer
-    /// came without some of its documents, because fetching them takes time too.
+    /// Asks all partitions for hits, each of what it has seen at least. Returns when all have answered, or at `deadline`;
+    /// already at `patience` if an answer came without some of its documents, because fetching them takes time too.
     pub(crate) async fn search(
         &self,
         index: &Entry,
-        question: &Question,
+        search: Search,
+        at_least: &AtLeast,
         patience: Instant,
         deadline: Instant,
-    ) -> Result<Gathered, InvalidQuery> {
-        let mut waiting: BTreeSet<u32> = (0..index.definition.partitions.get()).collect();
-        let ask = |partition| async move { (partition, self.hits(index, partition, question, deadline).await) };
-        let mut calls: FuturesUnordered<_> = waiting.iter().map(|partition| ask(*partition)).collect();
+    ) -> Result<Gathered, Refused> {
         let mut gathered = Gathered::default();
+        let question = Question::Search(Box::new(search));
+        let failed = self.each(index, &question, at_least, deadline, |partition, Answered { worker, answer }| {
+            let Answer::Hits(found) = answer else { return Err(another_question()) };
+            let end = if found.hits.iter().any(|hit| hit.found.is_none()) { patience } else { deadline };
+            gathered.answers.push(PartitionHits { partition, worker, found });
+            Ok(end)
+        });
+        gathered.failed = failed.await?;
+        Ok(gathered)
+    }
+
+    /// The statistics of a query, summed over the partitions that answer before `deadline`; and whether all did.
+    pub(crate) async fn statistics(
+        &self,
+        index: &Entry,
+        query: &Query,
+        deadline: Instant,
+    ) -> Result<(Statistics, bool), Refused> {
+        let mut sum = Statistics::default();
+        let question = Question::Statistics { query: query.clone() };
+        let whatever = AtLeast::default();
+        let failed = self.each(index, &question, &whatever, deadline, |_, Answered { answer, .. }| {
+            let Answer::Statistics(statistics) = answer else { return Err(another_question()) };
+            sum.add(statistics);
+            Ok(deadline)
+        });
+        let complete = failed.await?.is_empty();
+        Ok((sum, complete))
+    }
+
+    /// Asks all partitions and takes their answers, each of which may bring the end forward. Returns the partitions without one, by number.
+    pub(crate) async fn each(
+        &self,
+        index: &Entry,
+        question: &Question,
+        at_least: &AtLeast,
+        deadline: Instant,
+        mut take: impl FnMut(u32, Answered) -> Result<Instant, AskError>,
+    ) -> Result<Vec<PartitionFailure>, Refused> {
+        let mut waiting: BTreeSet<u32> = (0..index.definition.partitions.get()).collect();
+        let ask = |partition| async move {
+            let id = PartitionId { index: index.index.clone(), partition };
+            let at_least = at_least.of(partition);
+            (partition, self.ask(&id, question, at_least, self.first(&id, at_least), deadline).await)
+        };
+        let mut calls: FuturesUnordered<_> = waiting.iter().map(|partition| ask(*partition)).collect();
+        let mut failed = Vec::new();
         let mut end = deadline;
         loop {
             // All have answered, or the time is over.
             let Ok(Some((partition, answer))) = tokio::time::timeout_at(end.into(), calls.next()).await else { break };
             waiting.remove(&partition);
-            match answer {
-                Ok(hits) => {
-                    if hits.hits.iter().any(|hit| hit.found.is_none()) {
-                        end = patience;
-                    }
-                    gathered.answers.push(hits);
-                }
-                Err(AskError::Failed(reason)) => gathered.failed.push(PartitionFailure { partition, reason }),
-                Err(AskError::InvalidQuery(detail)) => return Err(InvalidQuery(detail)),
+            match answer.and_then(|answered| take(partition, answered)) {
+                Ok(sooner) => end = end.min(sooner),
+                Err(AskError::Failed(reason)) => failed.push(PartitionFailure { partition, reason }),
+                Err(AskError::Refused(refused)) => return Err(refused),
             }
         }
         let late = |partition| PartitionFailure { partition, reason: TOO_LATE.to_owned() };
-        gathered.failed.extend(waiting.into_iter().map(late));
-        gathered.failed.sort_by_key(|failure| failure.partition);
-        Ok(gathered)
+        failed.extend(waiting.into_iter().map(late));
+        failed.sort_by_key(|failure| failure.partition);
+        Ok(failed)
     }
 
-    async fn hits(
-        &self,
-        index: &Entry,
-        partition: u32,
-        question: &Question,
-        deadline: Instant,
-    ) -> Result<PartitionHits, AskError> {
-        let id = PartitionId { index: index.index.clone(), partition };
-        match self.ask(&id, question, RpcTarget::Partition(id.clone()), deadline).await? {
-            Answered { worker, answer: Answer::Hits { total, hits } } => Ok(PartitionHits { partition, worker, total, hits }),
-            Answered { .. } => Err(another_question()),
-        }
-    }
-
-    /// Documents of one partition by their ids, in their order; with `highlight`, the passages of that query in them.
-    /// `worker` is asked first, if one is named. An answer holds as many of them as a message may, so it can take several.
+    /// Documents of one partition, in the order of their ids. `worker` is asked first, if one is named; `fetch.view` is a view of that one.
+    /// An answer holds as many documents as a message may, so it can take several.
     pub(crate) async fn fetch(
         &self,
         index: &Entry,
         partition: u32,
         worker: Option<WorkerId>,
-        ids: &[String],
-        highlight: Option<String>,
+        fetch: Fetch,
+        at_least: Option<Position>,
         deadline: Instant,
     ) -> Result<Vec<Option<Found>>, AskError> {
         let id = PartitionId { index: index.index.clone(), partition };
         let mut first = worker.map_or_else(|| RpcTarget::Partition(id.clone()), RpcTarget::Worker);
-        let mut documents = Vec::with_capacity(ids.len());
-        while documents.len() < ids.len() {
-            let rest = ids[documents.len()..].to_vec();
-            let asked = rest.len();
-            let question = Question::Fetch { ids: rest, highlight: highlight.clone() };
-            let Answered { worker, answer } = self.ask(&id, &question, first, deadline).await?;
+        let mut documents = Vec::with_capacity(fetch.ids.len());
+        while documents.len() < fetch.ids.len() {
+            let rest = Fetch { ids: fetch.ids[documents.len()..].to_vec(), ..fetch.clone() };
+            let asked = rest.ids.len();
+            let Answered { worker, answer } = self.ask(&id, &Question::Fetch(rest), at_least, first, deadline).await?;
             match answer {
                 Answer::Documents(some) if (1..=asked).contains(&some.len()) => documents.extend(some),
                 _ => return Err(another_question()),
@@ -132,6 +153,6 @@ impl FanOut {
     }
 }
 
-fn another_question() -> AskError {
+pub(crate) fn another_question() -> AskError {
     AskError::Failed("the worker answered another question".to_owned())
 }

@@ -1,21 +1,23 @@
-//! One search, from its arrival to its answer: plan, fan out, merge, fetch what is missing.
+//! One search, from its arrival to its answer: plan, statistics, fan out, merge, fetch what is missing.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
+use serde_json::Value;
 use serde_json::value::RawValue;
 use warren_protocol::catalog::Entry;
-use warren_protocol::ports::WorkerId;
+use warren_protocol::ports::{Position, WorkerId};
 use warren_protocol::problem::Code;
-use warren_protocol::rpc::{Found, Question};
-use warren_protocol::search::{Hit, PartitionFailure, PartitionsReport, SearchRequest, SearchResponse};
-use warren_protocol::{DocumentId, Problem, partition_of};
+use warren_protocol::rpc::{DocumentParts, Fetch, Found, Ranking, Search, Statistics, by_score};
+use warren_protocol::search::{Hit, PartitionFailure, PartitionsReport, Scoring, SearchRequest, SearchResponse, SortBy, SortKey};
+use warren_protocol::{DocumentId, Problem, Query, partition_of};
 
-use crate::QueryService;
-use crate::ask::AskError;
-use crate::fan_out::{Gathered, InvalidQuery};
-use crate::merge::{MergedHit, merge};
+use crate::at_least::AtLeast;
+use crate::cursor::Cursor;
+use crate::fan_out::{Gathered, PartitionHits};
+use crate::merge::{MergedHit, merge, total};
+use crate::{QueryService, aggregating};
 
 /// How long a document by its id may take.
 const DOCUMENT_LIMIT: Duration = Duration::from_secs(2);
@@ -25,34 +27,78 @@ const MAX_REASONS: usize = 3;
 impl QueryService {
     /// Answers a search that arrived at `arrival`.
     pub(crate) async fn search(&self, index: &str, request: SearchRequest, arrival: Instant) -> Result<SearchResponse, Problem> {
-        let Ok(_slot) = self.shared.searches.try_acquire() else {
-            let detail = format!("{} searches are under way already (query.max_concurrent): try again", self.shared.max_searches);
+        let _slot = self.admit()?;
+        self.search_admitted(index, request, arrival).await
+    }
+
+    /// The same; while others are under way it awaits its turn, until its deadline.
+    pub(crate) async fn search_in_turn(
+        &self,
+        index: &str,
+        request: SearchRequest,
+        arrival: Instant,
+    ) -> Result<SearchResponse, Problem> {
+        let deadline = arrival + Duration::from_millis(u64::from(request.timeout_ms));
+        let Ok(Ok(_slot)) = tokio::time::timeout_at(deadline.into(), self.shared.searches.acquire()).await else {
+            let detail = format!("no turn came within {} ms: ask again, or fewer at a time", request.timeout_ms);
             return Err(Problem::new(Code::TooManyRequests, detail));
         };
+        self.search_admitted(index, request, arrival).await
+    }
+
+    async fn search_admitted(&self, index: &str, request: SearchRequest, arrival: Instant) -> Result<SearchResponse, Problem> {
         request.validate()?;
         let index = self.index(index)?;
+        let at_least = AtLeast::new(&index, &request.at_least)?;
+        let cursor = request.after.as_ref().map(|after| Cursor::read(after, &index.index, &request)).transpose()?;
+        let aggregations = aggregating::plan(&request, &index, self.shared.max_buckets)?;
         let timeout = Duration::from_millis(u64::from(request.timeout_ms));
         let deadline = arrival + timeout;
-        let question = Question::Search {
-            query: request.query.clone(),
-            lenient: request.lenient,
+        let query = request.query.parse("query", request.lenient)?;
+        let filter = request.filter.as_ref().map(|filter| filter.parse("filter", request.lenient)).transpose()?;
+        let (after, carried) = cursor.map_or((None, None), |cursor| (Some(cursor.place), cursor.statistics));
+        // A partition that keeps silent must not take the time of those that answer.
+        let ranking = self.ranking(&index, &request, &query, carried, arrival + timeout * 2 / 5).await?;
+        let parts = DocumentParts { fields: request.fields.clone(), highlight: request.highlight.options().cloned() };
+        let search = Search {
+            query: query.clone(),
+            filter,
             hits: request.offset + request.limit,
             count: request.total,
-            highlight: request.highlight,
+            sort: request.sort.clone(),
+            after,
+            ranking: ranking.clone(),
+            document: parts.clone(),
+            aggregations: aggregating::question(aggregations.as_ref())?,
         };
         // If documents are to be fetched after the fan-out, the last fifth of the time is theirs.
         let patience = arrival + timeout * 4 / 5;
-        let gathered = self.shared.fan_out.search(&index, &question, patience, deadline).await;
-        let Gathered { answers, mut failed } =
-            gathered.map_err(|InvalidQuery(detail)| Problem::new(Code::InvalidQuery, detail).with_field("query"))?;
+        let Gathered { mut answers, mut failed } =
+            self.shared.fan_out.search(&index, search, &at_least, patience, deadline).await?;
         if answers.is_empty() {
             return Err(no_partition(&index, &failed));
         }
-        let workers = answers.iter().map(|answer| (answer.partition, answer.worker.clone())).collect();
-        let (total, merged) = merge(answers, request.offset, request.limit, !failed.is_empty());
-        let highlight = (request.highlight && !request.query.is_empty()).then_some(request.query);
-        let merged = self.complete(&index, merged, workers, highlight, deadline, &mut failed).await;
-        let hits = present(merged, &mut failed);
+        let total = total(&answers, !failed.is_empty());
+        // In the order of the partitions: sums of fractions depend on the order of their parts.
+        answers.sort_unstable_by_key(|answer| answer.partition);
+        let found = answers.iter().filter_map(|answer| answer.found.aggregations.as_deref());
+        let aggregations = aggregations.map(|aggregations| aggregating::answer(&aggregations, found)).transpose()?;
+        let statistics = match ranking {
+            Ranking::Global(statistics) => Some(statistics),
+            _ => answers.iter_mut().find_map(|answer| answer.found.statistics.take()),
+        };
+        let merged = merge(&mut answers, &request.sort, request.offset, request.limit);
+        // A full page may have another one behind it.
+        let last = merged.last().filter(|_| merged.len() == request.limit as usize).map(|last| last.hit.place(&request.sort));
+        let after = last.map(|place| Cursor::new(&index.index, &request, place, statistics).encode()).transpose()?;
+        let source = |answer: PartitionHits| {
+            let at_least = at_least.of(answer.partition);
+            (answer.partition, Source { worker: answer.worker, view: answer.found.view, at_least })
+        };
+        let sources = answers.into_iter().map(source).collect();
+        let fetch = Fetch { document: parts, query: Some(query), ..Fetch::default() };
+        let merged = self.complete(&index, merged, sources, fetch, deadline, &mut failed).await;
+        let hits = present(merged, &request.sort, &mut failed);
 
         failed.sort_by_key(|failure| failure.partition);
         let partitions = index.definition.partitions.get();
@@ -62,7 +108,35 @@ impl QueryService {
             total,
             partitions: PartitionsReport { total: partitions, answered, failed },
             hits,
+            aggregations,
+            after,
         })
+    }
+
+    /// How documents are scored: by the statistics of the whole index, where that matters.
+    async fn ranking(
+        &self,
+        index: &Entry,
+        request: &SearchRequest,
+        query: &Query,
+        carried: Option<Statistics>,
+        deadline: Instant,
+    ) -> Result<Ranking, Problem> {
+        let scored = request.limit > 0 && by_score(&request.sort);
+        match request.scoring {
+            Scoring::Occurrences => return Ok(Ranking::Occurrences),
+            Scoring::Local => return Ok(Ranking::Local),
+            Scoring::Global if !scored || query.is_all() => return Ok(Ranking::Local),
+            Scoring::Global => {}
+        }
+        if let Some(statistics) = carried {
+            return Ok(Ranking::Global(statistics));
+        }
+        if index.definition.partitions.get() == 1 {
+            return Ok(Ranking::Only);
+        }
+        let statistics = self.shared.statistics.get(&self.shared.fan_out, index, query, deadline).await?;
+        Ok(Ranking::Global((*statistics).clone()))
     }
 
     /// One document as it was published.
@@ -72,11 +146,13 @@ impl QueryService {
         let name = &index.index.name;
         let id = DocumentId::new(id)?;
         let partition = partition_of(&id, index.definition.partitions);
-        let fetched = self.shared.fan_out.fetch(&index, partition, None, &[id.to_string()], None, deadline).await;
+        let fetch = Fetch { ids: vec![id.to_string()], ..Fetch::default() };
+        let fetched = self.shared.fan_out.fetch(&index, partition, None, fetch, None, deadline).await;
         match fetched.map(|mut found| found.pop().flatten()) {
             Ok(Some(found)) => Ok(found.body),
             Ok(None) => Err(Problem::new(Code::UnknownDocument, format!("index \"{name}\" has no document \"{id}\""))),
-            Err(AskError::InvalidQuery(reason) | AskError::Failed(reason)) => {
+            Err(error) => {
+                let reason = error.reason();
                 let detail =
                     format!("partition {partition} of index \"{name}\", which has the document if there is one: {reason}");
                 Err(Problem::new(Code::NoPartition, detail))
@@ -84,14 +160,14 @@ impl QueryService {
         }
     }
 
-    /// Fetches the documents that did not come with their hits, from the workers that answered. The hits of a partition
-    /// that does not send them in time are left out, and it counts as failed.
+    /// Fetches the documents that did not come with their hits, from the workers that answered and from what they searched. The hits of a
+    /// partition that does not send them in time are left out, and it counts as failed.
     async fn complete(
         &self,
         index: &Entry,
         mut hits: Vec<MergedHit>,
-        mut workers: BTreeMap<u32, WorkerId>,
-        highlight: Option<String>,
+        mut sources: BTreeMap<u32, Source>,
+        fetch: Fetch,
         deadline: Instant,
         failed: &mut Vec<PartitionFailure>,
     ) -> Vec<MergedHit> {
@@ -100,19 +176,22 @@ impl QueryService {
             wanted.entry(merged.partition).or_default().push(merged.hit.id.clone());
         }
         let fetches = wanted.into_iter().map(|(partition, ids)| {
-            let (worker, highlight) = (workers.remove(&partition), highlight.clone());
+            let source = sources.remove(&partition);
+            let (view, at_least) = source.as_ref().map_or((None, None), |source| (source.view, source.at_least));
+            let fetch = Fetch { ids: ids.clone(), view, ..fetch.clone() };
+            let worker = source.map(|source| source.worker);
             async move {
-                let fetched = self.shared.fan_out.fetch(index, partition, worker, &ids, highlight, deadline).await;
+                let fetched = self.shared.fan_out.fetch(index, partition, worker, fetch, at_least, deadline).await;
                 (partition, ids, fetched)
             }
         });
         let mut documents = BTreeMap::<String, Found>::new();
         for (partition, ids, fetched) in join_all(fetches).await {
             match fetched {
-                // One that is not there any more was deleted since: it is no hit any more, either.
+                // One that is not there any more was deleted since the view was let go: it is no hit any more, either.
                 Ok(found) => documents.extend(ids.into_iter().zip(found).filter_map(|(id, found)| Some((id, found?)))),
-                Err(AskError::InvalidQuery(reason) | AskError::Failed(reason)) => {
-                    let reason = format!("{} of its documents could not be fetched: {reason}", ids.len());
+                Err(error) => {
+                    let reason = format!("{} of its documents could not be fetched: {}", ids.len(), error.reason());
                     failed.push(PartitionFailure { partition, reason });
                 }
             }
@@ -127,13 +206,29 @@ impl QueryService {
     }
 }
 
+/// Where the documents of a partition's hits are that did not come along.
+struct Source {
+    worker: WorkerId,
+    /// What the worker searched.
+    view: Option<u64>,
+    /// What another worker must have seen.
+    at_least: Option<Position>,
+}
+
 /// The hits as clients see them.
-fn present(hits: Vec<MergedHit>, failed: &mut Vec<PartitionFailure>) -> Vec<Hit> {
+fn present(hits: Vec<MergedHit>, sort: &[SortKey], failed: &mut Vec<PartitionFailure>) -> Vec<Hit> {
     let mut presented = Vec::with_capacity(hits.len());
     for MergedHit { partition, hit } in hits {
+        let sort = sort.iter().zip(&hit.sort).map(|(key, value)| match key.by {
+            SortBy::Score => hit.score.map_or(Value::Null, short),
+            _ => value.to_json(),
+        });
+        let sort = sort.collect();
         let Some(found) = hit.found else { continue };
         match String::from_utf8(found.body).map_err(|error| error.to_string()).and_then(json) {
-            Ok(document) => presented.push(Hit { id: hit.id, score: hit.score, document, highlights: found.highlights }),
+            Ok(document) => {
+                presented.push(Hit { id: hit.id, score: hit.score, sort, document, highlights: found.highlights });
+            }
             Err(error) => {
                 let reason = format!("the document {:?} cannot be read: {error}", hit.id);
                 tracing::error!(partition, reason, "a worker sent a document that is no JSON");
@@ -144,6 +239,11 @@ fn present(hits: Vec<MergedHit>, failed: &mut Vec<PartitionFailure>) -> Vec<Hit>
         }
     }
     presented
+}
+
+/// A score with its few digits: as a float of 64 bits it would have those of its rounding, too.
+fn short(score: f32) -> Value {
+    score.to_string().parse::<f64>().map_or(Value::Null, Value::from)
 }
 
 fn json(body: String) -> Result<Box<RawValue>, String> {

@@ -1,5 +1,8 @@
 //! The query service on the embedded broker, with partitions that answer what a test wants.
 
+mod at_least;
+mod clients;
+
 use std::collections::BTreeMap;
 use std::num::{NonZeroU16, NonZeroU32};
 use std::time::{Duration, Instant};
@@ -15,25 +18,29 @@ use tower::ServiceExt;
 use warren_broker::{Broker, Settings};
 use warren_protocol::announcement::{Announcement, INTERVAL_MS, PartitionReport, ReplicaState, WorkerAnnouncement};
 use warren_protocol::ports::{Message as QueueMessage, QueueName, RpcTarget, WorkerId};
-use warren_protocol::rpc::{self, Answer, Failure, Found, Message, PartialHit, Question, Reply};
-use warren_protocol::{IndexRef, PartitionId};
+use warren_protocol::rpc::{
+    self, Answer, Failure, Found, Hits, Message, PartialHit, Question, Ranking, Reply, Search, Statistics,
+};
+use warren_protocol::search::{SortKey, SortValue};
+use warren_protocol::{IndexRef, PartitionId, Query};
 
 use super::*;
 
 /// What a partition does with a question; `None`: it keeps silent.
-type Behaviour = fn(u32, Question) -> Option<Result<Answer, Failure>>;
+pub(crate) type Behaviour = fn(u32, Question) -> Option<Result<Answer, Failure>>;
 
-struct World {
-    broker: Broker,
-    catalog: CatalogHandle,
+pub(crate) struct World {
+    pub broker: Broker,
+    pub catalog: CatalogHandle,
     roster: Roster,
+    service: QueryService,
     router: Router,
     partitions: JoinSet<()>,
     _folder: tempfile::TempDir,
 }
 
 impl World {
-    async fn new(change: impl FnOnce(&mut Config)) -> Self {
+    pub async fn new(change: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config::default();
         change(&mut config);
         let folder = tempfile::tempdir().unwrap();
@@ -42,12 +49,13 @@ impl World {
         let catalog = CatalogHandle::start(&broker.ports).await.unwrap();
         catalog.ready(Instant::now() + Duration::from_secs(20)).await.unwrap();
         let roster = Roster::start(&broker.ports, &stop).await.unwrap();
-        let router = router(QueryService::new(&config, &broker.ports, catalog.clone(), roster.clone()));
-        Self { broker, catalog, roster, router, partitions: JoinSet::new(), _folder: folder }
+        let service = QueryService::new(&config, &broker.ports, catalog.clone(), roster.clone());
+        let router = router(service.clone());
+        Self { broker, catalog, roster, service, router, partitions: JoinSet::new(), _folder: folder }
     }
 
     /// An index of three partitions that behave so.
-    async fn with_index(change: impl FnOnce(&mut Config), behaviour: Behaviour) -> Self {
+    pub async fn with_index(change: impl FnOnce(&mut Config), behaviour: Behaviour) -> Self {
         let mut world = Self::new(change).await;
         let definition = warren_protocol::IndexDefinition { partitions: NonZeroU32::new(3).unwrap(), ..Default::default() };
         let entry = world.catalog.create(&IndexName::new("a").unwrap(), definition, false).await.unwrap().into_entry();
@@ -109,7 +117,7 @@ impl World {
         }
     }
 
-    async fn ask(&self, method: &str, path: &str, body: impl Into<Body>) -> (u16, Value) {
+    pub async fn ask(&self, method: &str, path: &str, body: impl Into<Body>) -> (u16, Value) {
         let request = Request::builder().method(method).uri(path).body(body.into()).unwrap();
         let response = self.router.clone().oneshot(request).await.unwrap();
         let status = response.status().as_u16();
@@ -117,7 +125,7 @@ impl World {
         (status, serde_json::from_slice(&body).unwrap_or_default())
     }
 
-    async fn get(&self, path: &str) -> (u16, Value) {
+    pub async fn get(&self, path: &str) -> (u16, Value) {
         self.ask("GET", path, Body::empty()).await
     }
 }
@@ -150,20 +158,25 @@ fn found(id: &str) -> Found {
     Found { body: json!({ "id": id }).to_string().into_bytes(), highlights }
 }
 
+fn statistics(partition: u32) -> Answer {
+    Answer::Statistics(Statistics { documents: 2 + u64::from(partition), ..Statistics::default() })
+}
+
 /// Partition p holds d{p} with score p + 1, and e{p} with score 1, whatever the query.
 fn two_each(partition: u32, question: Question) -> Option<Result<Answer, Failure>> {
     Some(Ok(match question {
-        Question::Search { hits, count, .. } => {
-            let hit = |id: String, score| PartialHit { found: Some(found(&id)), id, score };
+        Question::Search(search) => {
+            let hit = |id: String, score| PartialHit { found: Some(found(&id)), id, score: Some(score), sort: vec![] };
             let mut all = vec![hit(format!("d{partition}"), partition as f32 + 1.0), hit(format!("e{partition}"), 1.0)];
-            all.truncate(hits as usize);
-            Answer::Hits { total: count.then_some(2), hits: all }
+            all.truncate(search.hits as usize);
+            Answer::Hits(Hits { total: search.count.then_some(2), hits: all, ..Hits::default() })
         }
-        Question::Fetch { ids, .. } => {
+        Question::Fetch(fetch) => {
             let held = [format!("d{partition}"), format!("e{partition}")];
-            Answer::Documents(ids.iter().map(|id| held.contains(id).then(|| found(id))).collect())
+            Answer::Documents(fetch.ids.iter().map(|id| held.contains(id).then(|| found(id))).collect())
         }
-        Question::Ids { .. } => return None,
+        Question::Statistics { .. } => statistics(partition),
+        _ => return None,
     }))
 }
 
@@ -192,17 +205,97 @@ async fn parameters_reach_the_partitions() {
     let world = World::with_index(
         |_| {},
         |_, question| {
-            let expected = Question::Search { query: "w s".into(), lenient: true, hits: 12, count: false, highlight: false };
-            Some(if question == expected { Ok(Answer::Hits { total: None, hits: vec![] }) } else { Err(Failure::NotHere) })
+            let Question::Search(search) = question else { return two_each(0, question) };
+            let expected = Search {
+                query: Query::parse("w s", true).unwrap(),
+                filter: Some(Query::parse("a:b", true).unwrap()),
+                hits: 12,
+                sort: vec![SortKey::parse("-size").unwrap(), SortKey::parse("id").unwrap()],
+                document: rpc::DocumentParts { fields: Some(vec!["title".into(), "x.*".into()]), highlight: None },
+                ..Search::default()
+            };
+            Some(if *search == expected { Ok(Answer::Hits(Hits::default())) } else { Err(Failure::NotHere) })
         },
     )
     .await;
-    let path = "/indexes/a/search?q=w+s&limit=7&offset=5&total=false&highlight=false&timeout_ms=20000";
+    let path = "/indexes/a/search?q=w+s&limit=7&offset=5&total=false&highlight=false&timeout_ms=20000&sort=-size,id\
+        &filter=a:b&fields=title,x.*";
     let (status, answer) = world.get(path).await;
     assert_eq!((status, &answer["partitions"]["answered"]), (200, &json!(3)), "{answer}");
     let (status, problem) = world.get("/indexes/a/search?q=w+s").await;
     assert_eq!((status, &problem["code"]), (503, &json!("no_partition")), "{problem}");
     assert!(problem["detail"].as_str().unwrap().contains("does not hold"), "{problem}");
+}
+
+#[tokio::test]
+async fn scores_are_those_of_all_partitions_unless_they_do_not_matter() {
+    let world = World::with_index(
+        |_| {},
+        |partition, question| match &question {
+            Question::Search(search)
+                if search.ranking == Ranking::Global(Statistics { documents: 2 + 3 + 4, ..Statistics::default() }) =>
+            {
+                two_each(partition, question)
+            }
+            Question::Search(_) => Some(Err(Failure::Internal("scored by something else".to_owned()))),
+            _ => two_each(partition, question),
+        },
+    )
+    .await;
+    for (parameters, status) in
+        [("q=x", 200), ("q=x&sort=-_score,size", 200), ("q=x&sort=size", 503), ("q=x&limit=0", 503), ("q=x&scoring=local", 503)]
+    {
+        let (got, answer) = world.get(&format!("/indexes/a/search?{parameters}")).await;
+        assert_eq!(got, status, "{parameters}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_cursor_leads_on_and_only_in_its_search() {
+    let world = World::with_index(
+        |_| {},
+        |partition, question| match question {
+            Question::Search(search) if search.after.is_some() => {
+                let place = search.after.unwrap();
+                let found =
+                    place.id == "d1" && place.values == [SortValue::F64(2.0)] && matches!(search.ranking, Ranking::Global(_));
+                Some(if found { Ok(Answer::Hits(Hits::default())) } else { Err(Failure::NotHere) })
+            }
+            question => two_each(partition, question),
+        },
+    )
+    .await;
+    let (_, page) = world.get("/indexes/a/search?q=x&limit=2").await;
+    assert_eq!(ids(&page), ["d2", "d1"]);
+    let after = page["after"].as_str().unwrap();
+    let (status, last) = world.get(&format!("/indexes/a/search?q=x&limit=2&after={after}")).await;
+    assert_eq!((status, ids(&last), last.get("after")), (200, vec![], None), "{last}");
+    for other in ["q=y", "q=x&sort=size", "q=x&offset=1", "q=x&scoring=local"] {
+        let (status, problem) = world.get(&format!("/indexes/a/search?{other}&limit=2&after={after}")).await;
+        assert_eq!(status, 400, "{other}: {problem}");
+    }
+    assert_eq!(world.get("/indexes/a/search?q=x&limit=7").await.1.get("after"), None, "all were there");
+}
+
+#[tokio::test]
+async fn a_search_whose_client_has_gone_is_not_run() {
+    let world = World::new(|config| config.query.max_concurrent = NonZeroU32::MIN).await;
+    let definition = warren_protocol::IndexDefinition { partitions: NonZeroU32::MIN, ..Default::default() };
+    let entry = world.catalog.create(&IndexName::new("a").unwrap(), definition, false).await.unwrap().into_entry();
+    let gone = tokio::time::timeout(Duration::from_millis(100), world.get("/indexes/a/search?q=gone&timeout_ms=20000")).await;
+    assert!(gone.is_err(), "nobody serves yet");
+    let target = RpcTarget::Partition(PartitionId { index: entry.index.clone(), partition: 0 });
+    let mut calls = world.broker.ports.rpc.serve(&target, NonZeroU16::MIN).await.unwrap();
+    // Its turn is free for another, and its question waits no more.
+    let serve = async {
+        let call = calls.next().await.unwrap();
+        let question = rpc::Request::decode(&call.request).unwrap().items.remove(0).question;
+        let Question::Search(search) = question else { panic!("{question:?}") };
+        call.reply(reply("w", Ok(Answer::Hits(Hits { total: Some(0), ..Hits::default() })))).await.unwrap();
+        search.query
+    };
+    let ((status, answer), asked) = tokio::join!(world.get("/indexes/a/search?q=here&timeout_ms=20000"), serve);
+    assert_eq!((status, asked), (200, Query::parse("here", true).unwrap()), "{answer}");
 }
 
 #[tokio::test]
@@ -221,21 +314,22 @@ async fn a_silent_partition_is_named_when_the_time_is_over() {
 #[tokio::test]
 async fn a_query_that_is_at_fault_is_a_bad_request() {
     let world = World::with_index(|_| {}, |_, _| Some(Err(Failure::InvalidQuery("a bracket is open".to_owned())))).await;
-    let (status, problem) = world.ask("POST", "/indexes/a/search", r#"{"query":"("}"#).await;
+    let (status, problem) = world.ask("POST", "/indexes/a/search", r#"{"query":"x"}"#).await;
     assert_eq!((status, &problem["code"], &problem["field"]), (400, &json!("invalid_query"), &json!("query")));
     assert_eq!(problem["detail"], "a bracket is open");
-    assert_eq!(world.get("/indexes/a/search?q=(").await.1["field"], "q");
+    assert_eq!(world.get("/indexes/a/search?q=x").await.1["field"], "q");
 }
 
 /// As [`two_each`], but documents have to be fetched; partition 1 has lost d1, and partition 2 fails to send any.
 fn without_documents(partition: u32, question: Question) -> Option<Result<Answer, Failure>> {
-    if partition == 2 && matches!(question, Question::Fetch { .. }) {
+    if partition == 2 && matches!(question, Question::Fetch(_)) {
         return Some(Err(Failure::Internal("the disk is gone".to_owned())));
     }
     match two_each(partition, question) {
-        Some(Ok(Answer::Hits { total, mut hits })) => {
-            hits.iter_mut().for_each(|hit| hit.found = None);
-            Some(Ok(Answer::Hits { total, hits }))
+        Some(Ok(Answer::Hits(mut found))) => {
+            found.hits.iter_mut().for_each(|hit| hit.found = None);
+            found.view = Some(70 + u64::from(partition));
+            Some(Ok(Answer::Hits(found)))
         }
         Some(Ok(Answer::Documents(documents))) if partition == 1 => {
             let lost = br#"{"id":"d1"}"#;
@@ -306,8 +400,9 @@ async fn documents_are_fetched_from_the_worker_that_answered() {
     let mut world = World::with_index(
         |_| {},
         |partition, question| match question {
-            Question::Search { .. } => without_documents(0, question).filter(|_| partition == 0),
-            _ => Some(Err(Failure::Internal("asked the wrong one".to_owned()))),
+            Question::Search(_) => without_documents(0, question).filter(|_| partition == 0),
+            Question::Fetch(_) => Some(Err(Failure::Internal("asked the wrong one".to_owned()))),
+            _ => two_each(partition, question),
         },
     )
     .await;
@@ -376,7 +471,7 @@ async fn a_document_is_found_by_its_id() {
     let world = World::with_index(
         |_| {},
         |_, question| match question {
-            Question::Fetch { ids, .. } => Some(Ok(Answer::Documents(ids.iter().map(|id| Some(found(id))).collect()))),
+            Question::Fetch(fetch) => Some(Ok(Answer::Documents(fetch.ids.iter().map(|id| Some(found(id))).collect()))),
             _ => None,
         },
     )
@@ -410,7 +505,7 @@ async fn indexes_come_and_go() {
 #[tokio::test]
 async fn dead_letters_are_shown_and_purged() {
     let world = World::new(|_| {}).await;
-    assert_eq!(world.get("/dead-letters").await, (200, json!({"count": 0, "letters": []})));
+    assert_eq!(world.get("/dead-letters").await, (200, json!({"count": 0, "letters": [], "more": false})));
     for number in 0..3 {
         let headers = [("warren-reason", "invalid_json"), ("warren-detail", "no object"), ("warren-source", "intake")];
         let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
@@ -429,7 +524,7 @@ async fn dead_letters_are_shown_and_purged() {
         (&letter["routing_key"], &letter["body_bytes"], &letter["body"]),
         (&json!("packages"), &json!(2000), &json!("a".repeat(1024)))
     );
-    assert_eq!(world.ask("DELETE", "/dead-letters", "").await, (200, json!({"purged": 3})));
+    assert_eq!(world.ask("DELETE", "/dead-letters", "").await, (200, json!({"purged": 3, "complete": true})));
     assert_eq!(world.get("/dead-letters").await.1["count"], 0);
 }
 
@@ -443,9 +538,13 @@ async fn the_description_names_the_routes_of_the_contract() {
         ("/indexes", vec!["get"]),
         ("/indexes/{index}", vec!["get", "put", "delete"]),
         ("/indexes/{index}/search", vec!["get", "post"]),
+        ("/indexes/{index}/suggest", vec!["get"]),
+        ("/indexes/{index}/merge", vec!["post"]),
         ("/indexes/{index}/documents/{id}", vec!["get"]),
         ("/status", vec!["get"]),
         ("/dead-letters", vec!["get", "delete"]),
+        ("/dead-letters/replay", vec!["post"]),
+        ("/sources/{source}", vec!["get", "put", "delete"]),
         ("/healthz", vec!["get"]),
         ("/readyz", vec!["get"]),
         ("/openapi.json", vec!["get"]),
@@ -456,7 +555,9 @@ async fn the_description_names_the_routes_of_the_contract() {
     }
     let parameters = document["paths"]["/indexes/{index}/search"]["get"]["parameters"].as_array().unwrap();
     let names: Vec<_> = parameters.iter().map(|parameter| parameter["name"].as_str().unwrap()).collect();
-    assert_eq!(names, ["index", "q", "limit", "offset", "timeout_ms", "highlight", "total"]);
+    let known =
+        ["index", "q", "limit", "offset", "timeout_ms", "highlight", "total", "sort", "filter", "fields", "facets", "after"];
+    assert_eq!(names, [&known[..], &["scoring"]].concat());
     assert_eq!(world.get("/readyz").await.0, 200);
     assert_eq!(world.get("/healthz").await.0, 200);
 }

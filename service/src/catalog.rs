@@ -4,6 +4,7 @@ mod error;
 mod lifecycle;
 mod parts;
 mod replay;
+mod sources;
 #[cfg(test)]
 mod tests;
 mod upkeep;
@@ -20,6 +21,7 @@ use warren_protocol::ports::{LogName, Ports};
 
 pub use error::CatalogError;
 pub use lifecycle::Creation;
+pub use sources::SourceCreation;
 
 use replay::{Replay, follow};
 

@@ -99,15 +99,25 @@ pub struct ProducerConfig {
     pub buffer_bytes: NonZeroU32,
     /// How long a document may wait for its confirm, in milliseconds.
     pub confirm_timeout_ms: NonZeroU64,
-    /// Whether to serve the intake queue.
+    /// Whether to serve the intake queue and the sources.
     pub intake: bool,
-    /// How many messages of the intake queue are unsettled at a time.
+    /// How many messages of the intake queue, and of each source, are unsettled at a time.
     pub intake_prefetch: NonZeroU16,
-    /// How many rejected documents an answer lists; all are counted.
+    /// The largest body of a message from a queue, in bytes, unpacked: all documents of a batch together.
+    pub max_message_bytes: NonZeroU32,
+    /// How often a message is tried that makes its handler fail, before it is a dead letter.
+    pub max_attempts: NonZeroU32,
+    /// For tests: whether a message with the header `warren-test-panic` makes its handler panic.
+    pub test_panics: bool,
+    /// How many rejected documents an answer lists, and how many that cannot be found yet; all are counted.
     pub max_rejected_listed: u32,
     /// How many uploads of many documents, and deletions by query, are worked on at once; beyond, they are answered 429. Each holds up
     /// to `http.max_document_bytes`, and 8 MiB more if it is packed.
     pub max_uploads: NonZeroU32,
+    /// How long a receipt is waited for, in milliseconds; after that it is unknown when the document can be found.
+    pub receipt_timeout_ms: NonZeroU64,
+    /// How many documents wait for their receipts at a time; those beyond get none.
+    pub max_receipts: NonZeroU32,
 }
 
 /// Links: how pages are fetched.
@@ -146,6 +156,11 @@ pub struct WorkerConfig {
     pub search_threads: Option<NonZeroU16>,
     /// How many bytes of documents one answer carries along with its hits; what is beyond is fetched by id if it is needed.
     pub max_answer_bytes: NonZeroU32,
+    /// How many commits are kept at a time for searches whose documents are still to be fetched; beyond, they are fetched from the
+    /// present one.
+    pub max_views: NonZeroU32,
+    /// How many bytes the aggregations of one search may take while a partition collects them.
+    pub max_aggregation_bytes: NonZeroU32,
     /// The pause between two looks at the slots, in milliseconds.
     pub claim_interval_ms: NonZeroU64,
 }
@@ -156,6 +171,15 @@ pub struct WorkerConfig {
 pub struct QueryConfig {
     /// How many searches are under way at a time; beyond, they are answered 429.
     pub max_concurrent: NonZeroU32,
+    /// How many of them may come over AMQP; beyond, they wait in their queue.
+    pub amqp_concurrent: NonZeroU16,
+    /// How many bytes of a partition's log a replay of dead letters reads to learn what was written since.
+    pub max_replay_bytes: NonZeroU64,
+    /// For how long the statistics of a query are taken for those of now, in milliseconds; 0: not at all.
+    pub statistics_cache_ms: u64,
+    /// How many buckets the aggregations of one search may have, in a partition and in the answer; terms aggregations are exact up to
+    /// there.
+    pub max_buckets: NonZeroU32,
 }
 
 /// The server that the commands of `warren` talk to.
@@ -280,8 +304,13 @@ impl Default for ProducerConfig {
             confirm_timeout_ms: n64(30_000),
             intake: true,
             intake_prefetch: n16(1000),
+            max_message_bytes: n32(64 * MIB),
+            max_attempts: n32(3),
+            test_panics: false,
             max_rejected_listed: 100,
             max_uploads: n32(64),
+            receipt_timeout_ms: n64(60_000),
+            max_receipts: n32(100_000),
         }
     }
 }
@@ -309,6 +338,8 @@ impl Default for WorkerConfig {
             refresh_interval_ms: n64(100),
             search_threads: None,
             max_answer_bytes: n32(MIB),
+            max_views: n32(256),
+            max_aggregation_bytes: n32(32 * MIB),
             claim_interval_ms: n64(1000),
         }
     }
@@ -316,7 +347,13 @@ impl Default for WorkerConfig {
 
 impl Default for QueryConfig {
     fn default() -> Self {
-        Self { max_concurrent: n32(256) }
+        Self {
+            max_concurrent: n32(256),
+            amqp_concurrent: n16(32),
+            max_replay_bytes: n64(1 << 30),
+            statistics_cache_ms: 1000,
+            max_buckets: n32(65_536),
+        }
     }
 }
 
@@ -376,6 +413,10 @@ impl Config {
         if !printable(&self.links.user_agent) {
             return refuse("links.user_agent", format!("is {:?}: take printable ASCII", self.links.user_agent));
         }
+        if self.producer.max_message_bytes.get() < document {
+            let rule = format!("is {}, less than http.max_document_bytes, {document}", self.producer.max_message_bytes);
+            return refuse("producer.max_message_bytes", rule);
+        }
         if let Err(error) = tracing_subscriber::EnvFilter::try_new(&self.log.level) {
             return refuse("log.level", format!("is {:?}: {error}; take error, warn, info, debug or trace", self.log.level));
         }
@@ -395,7 +436,7 @@ mod tests {
     #[test]
     fn each_rule_names_its_key() {
         type Spoil = fn(&mut Config);
-        let cases: [(&str, Spoil); 9] = [
+        let cases: [(&str, Spoil); 10] = [
             ("http.max_document_bytes", |c| c.http.max_document_bytes = n32(33 * MIB)),
             ("http.max_body_bytes", |c| c.http.max_body_bytes = n64(5)),
             ("http.hosts", |c| c.http.hosts = vec!["http://a".to_owned()]),
@@ -404,6 +445,7 @@ mod tests {
             ("links.concurrency", |c| c.links.concurrency = n16(1001)),
             ("links.host_pause_ms", |c| c.links.host_pause_ms = 60_001),
             ("links.user_agent", |c| c.links.user_agent = "a\nb".to_owned()),
+            ("producer.max_message_bytes", |c| c.producer.max_message_bytes = n32(MIB)),
             ("log.level", |c| c.log.level = "a=b=c".to_owned()),
         ];
         for (key, spoil) in cases {

@@ -14,7 +14,7 @@ pub mod roster;
 pub mod stop;
 pub mod telemetry;
 
-pub use catalog::{CatalogError, CatalogHandle, Creation};
+pub use catalog::{CatalogError, CatalogHandle, Creation, SourceCreation};
 pub use config::{Config, ConfigError};
 pub use readiness::Readiness;
 pub use roster::Roster;

@@ -13,7 +13,9 @@ use futures_util::stream::BoxStream;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use warren_protocol::PartitionId;
-use warren_protocol::announcement::{Announcement, AppendReport, INTERVAL_MS, PartitionReport, ProducerId, SnapshotReport};
+use warren_protocol::announcement::{
+    Announcement, AppendReport, INTERVAL_MS, IntakeReport, PartitionReport, ProducerId, SnapshotReport,
+};
 use warren_protocol::ports::{Bulletin, BulletinError, Ports, RpcError, RpcTarget, WorkerId};
 use warren_protocol::rpc::{Message, Request};
 
@@ -69,6 +71,8 @@ pub struct ProducerView {
     pub heard: Instant,
     /// The logs that it has written to lately.
     pub logs: Arc<Vec<AppendReport>>,
+    /// What it takes from queues.
+    pub intakes: Arc<Vec<IntakeReport>>,
 }
 
 /// What is known of one partition.

@@ -47,6 +47,11 @@ impl Stop {
         Ok(Self { token, _signals: Some(Arc::new(signals)) })
     }
 
+    /// A stop of a part: this one asks for it, too, and it does not ask for this one.
+    pub fn child(&self) -> Self {
+        Self { token: self.token.child_token(), _signals: self._signals.clone() }
+    }
+
     /// Asks everything to stop.
     pub fn request(&self) {
         self.token.cancel();

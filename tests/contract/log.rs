@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use bytes::Bytes;
+use warren_protocol::dead_letter::now_ms;
 use warren_protocol::ports::{FollowFrom, Follower, LogEntry, LogError, LogLimits, PartitionLog, Position};
 use warren_tests::{eventually, within};
 
@@ -24,6 +25,7 @@ crate::promises!(
     creating_and_deleting_can_be_repeated,
     the_last_position_is_that_of_the_last_message,
     large_messages_come_back_whole,
+    following_from_a_time_misses_nothing_that_was_appended_since,
 );
 
 const UNBOUNDED: LogLimits = LogLimits { max_bytes: None };
@@ -287,6 +289,28 @@ async fn large_messages_come_back_whole(world: &World) -> Result<()> {
     match append(&**logs, 0, vec![0; too_large]).await {
         Err(LogError::TooLarge { bytes, limit }) => assert!(bytes == too_large as u64 && limit < bytes, "{bytes}, {limit}"),
         other => panic!("{other:?}"),
+    }
+    Ok(())
+}
+
+async fn following_from_a_time_misses_nothing_that_was_appended_since(world: &World) -> Result<()> {
+    let logs = &world.ports().log;
+    logs.create(&log(0), UNBOUNDED).await?;
+    let before = now_ms();
+    for number in 0..5_u32 {
+        append(&**logs, 0, number.to_string()).await?;
+    }
+    let later = now_ms() + 1000 + FollowFrom::CLOCKS_DIFFER_MS;
+    // Also of a time at which nothing was appended any more: there is a message that says so.
+    for unix_ms in [0, before, later] {
+        let mut follower = logs.follow(&log(0), FollowFrom::Time { unix_ms }).await?;
+        let mut last = next(&mut follower).await??;
+        assert!(unix_ms == later || last.message == "0");
+        while last.message != "4" {
+            last = next(&mut follower).await??;
+        }
+        assert!(last.appended_ms.is_none_or(|time| (before..=now_ms()).contains(&time)), "{last:?}");
+        assert!(silent(&mut follower).await, "nothing comes behind the end");
     }
     Ok(())
 }

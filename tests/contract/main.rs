@@ -7,10 +7,12 @@
 mod bulletin;
 mod claims;
 mod death;
+mod letters;
 mod log;
 mod once;
 mod queue;
 mod rpc;
+mod sources;
 mod world;
 
 use world::World;

@@ -4,8 +4,9 @@ use std::num::NonZeroU16;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
+use warren_protocol::dead_letter::Letter;
 use warren_protocol::ports::QueueName::{DeadLetters, Intake, Links};
-use warren_protocol::ports::{HEADER_ATTEMPTS, Message, QueueError, QueueName, Settlement, WorkQueue};
+use warren_protocol::ports::{Message, QueueError, QueueName, Settlement, WorkQueue};
 use warren_tests::eventually;
 
 use crate::World;
@@ -26,24 +27,24 @@ crate::promises!(
     purging_says_how_many,
 );
 
-const DEADLINE: Duration = Duration::from_secs(15);
+pub const DEADLINE: Duration = Duration::from_secs(15);
 
-fn prefetch(count: u16) -> NonZeroU16 {
+pub fn prefetch(count: u16) -> NonZeroU16 {
     NonZeroU16::new(count).expect("more than 0")
 }
 
-fn message(number: usize) -> Message {
+pub fn message(number: usize) -> Message {
     Message { body: number.to_string().into(), routing_key: "packages".into(), ..Message::default() }
 }
 
-async fn publish(queues: &dyn WorkQueue, queue: QueueName, count: usize) -> Result<(), QueueError> {
+pub async fn publish(queues: &dyn WorkQueue, queue: QueueName, count: usize) -> Result<(), QueueError> {
     for number in 0..count {
         queues.publish(queue, message(number)).await?;
     }
     Ok(())
 }
 
-async fn depth_becomes(queues: &dyn WorkQueue, queue: QueueName, expected: u64) -> Result<()> {
+pub async fn depth_becomes(queues: &dyn WorkQueue, queue: QueueName, expected: u64) -> Result<()> {
     eventually("the queue has its depth", DEADLINE, async || {
         let depth = queues.depth(queue).await?;
         ensure!(depth == expected, "{depth} messages wait, not {expected}");
@@ -170,7 +171,7 @@ async fn a_retried_link_waits_at_the_broker_and_comes_as_it_was_left(world: &Wor
     let mut deliveries = queues.consume(Links, prefetch(1)).await?;
     let mut delivery = next(&mut deliveries).await?;
     assert_eq!(delivery.message, whole);
-    delivery.message.headers.insert(HEADER_ATTEMPTS.to_owned(), "1".to_owned());
+    delivery.message.headers.insert("warren-attempts".to_owned(), "1".to_owned());
     let left = delivery.message.clone();
     let start = Instant::now();
     delivery.settle(Settlement::Retry { after: PAUSE }).await?;
@@ -184,7 +185,8 @@ async fn a_retried_link_waits_at_the_broker_and_comes_as_it_was_left(world: &Wor
     // What a broker adds to speak of its own work.
     comes.headers.retain(|name, _| !name.starts_with("x-"));
     assert_eq!((comes, again.redelivered), (left, false));
-    again.settle(Settlement::DeadLetter { reason: "page_not_found".into(), detail: "404".into() }).await?;
+    again.bury(Letter { attempts: Some(2), ..Letter::new("page_not_found", "404") }).await?;
+    again.settle(Settlement::Done).await?;
     let letter = next(&mut queues.consume(DeadLetters, prefetch(1)).await?).await?.message;
     let header = |name: &str| letter.headers.get(name).map(String::as_str);
     assert_eq!((header("warren-source"), header("warren-attempts")), (Some("warren.links"), Some("2")));

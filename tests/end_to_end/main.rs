@@ -4,17 +4,26 @@
 
 mod alarms;
 mod bad_documents;
+mod aggregations;
 mod bounded_log;
+mod clients;
 mod crashes;
 mod documents;
+mod dead_letters;
 mod elastic;
 mod examples;
 mod foreign;
+mod foreign_clients;
+mod intake;
+mod links;
 mod page;
+mod ranking;
+mod receipts;
 mod recovery;
 mod refusals;
 mod rolling;
 mod sample;
+mod sources;
 mod stack;
 mod stacks;
 mod up;

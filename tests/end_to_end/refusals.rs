@@ -54,7 +54,7 @@ async fn a_bad_document_is_listed_with_its_line_and_the_others_are_kept() -> Res
     ensure!(status == 200, "{lenient}");
     let (status, problem) = server.put("/indexes/notes/documents/7", &json!({"id": 8})).await?;
     assert_eq!((status, &problem["code"]), (400, &json!("invalid_id")));
-    let wait = server.request(Method::POST, "/indexes/notes/documents?wait=searchable").body("{}");
+    let wait = server.request(Method::POST, "/indexes/notes/documents?wiat=searchable").body("{}");
     assert_eq!(http::answer(wait).await?.0, 400, "what is not there is not ignored");
     Ok(())
 }
@@ -154,7 +154,14 @@ async fn the_description_has_the_routes_of_the_contract() -> Result<()> {
         ("/indexes/{index}/documents/delete", vec!["post"]),
         ("/indexes/{index}/documents/{id}", vec!["delete", "get", "put"]),
         ("/indexes/{index}/search", vec!["get", "post"]),
+        ("/indexes/{index}/suggest", vec!["get"]),
+        ("/indexes/{index}/merge", vec!["post"]),
         ("/dead-letters", vec!["delete", "get"]),
+        ("/dead-letters/{id}", vec!["get"]),
+        ("/dead-letters/{id}/body", vec!["get"]),
+        ("/dead-letters/replay", vec!["post"]),
+        ("/sources", vec!["get"]),
+        ("/sources/{source}", vec!["delete", "get", "put"]),
         ("/healthz", vec!["get"]),
         ("/readyz", vec!["get"]),
         ("/status", vec!["get"]),

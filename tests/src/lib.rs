@@ -5,12 +5,14 @@
 
 pub mod api;
 pub mod bad_documents;
+pub mod browser;
 pub mod deployment;
 pub mod http;
 pub mod ledger;
 pub mod member;
 mod patience;
 mod program;
+mod proxy;
 mod rabbitmq;
 pub mod searches;
 pub mod stack;
@@ -18,9 +20,11 @@ pub mod status;
 pub mod store;
 pub mod verification;
 pub mod watcher;
+pub mod web;
 pub mod writers;
 
 pub use api::Api;
 pub use patience::{eventually, within};
 pub use program::{Program, programs};
+pub use proxy::Proxy;
 pub use rabbitmq::Node;

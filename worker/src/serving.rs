@@ -8,10 +8,11 @@ use futures_util::StreamExt;
 use futures_util::future::join_all;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
-use warren_index::{PartitionIndex, SearchError, SearchSpec};
+use warren_index::{SearchError, View};
+use warren_protocol::PartitionId;
+use warren_protocol::merging::MergeState;
 use warren_protocol::ports::{RpcCall, RpcTarget};
-use warren_protocol::rpc::{Answer, Failure, Found, Item, Message, Question, Reply, Request};
-use warren_protocol::{DocumentId, PartitionId, Query};
+use warren_protocol::rpc::{Answer, Failure, Item, Message, Question, Reply, Request, VERSION};
 
 use crate::Shared;
 
@@ -20,10 +21,13 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// What a worker has unanswered of one queue at a time. More would wait here instead of at a replica that is free.
 const CONCURRENCY: NonZeroU16 = NonZeroU16::MIN.saturating_add(15);
 
+/// The most time that is kept for the reply that a partition is behind.
+const LONGEST_MARGIN: Duration = Duration::from_millis(100);
+
 /// Serves the questions to this worker, until this future is dropped.
 pub(crate) async fn serve_worker(shared: Arc<Shared>) {
     let target = RpcTarget::Worker(shared.id.clone());
-    serve(shared, target).await;
+    tokio::join!(serve(shared.clone(), target), shared.views.sweep());
 }
 
 /// Serves the questions to a partition, until this future is dropped; what is being answered then is still answered.
@@ -47,16 +51,16 @@ async fn serve(shared: Arc<Shared>, target: RpcTarget) {
 }
 
 async fn answer_call(shared: Arc<Shared>, call: RpcCall) {
-    let answers = match Request::decode(&call.request) {
-        Ok(request) => {
+    let (answers, version) = match Request::decode_versioned(&call.request) {
+        Ok((request, version)) => {
             let deadline = Instant::now() + Duration::from_millis(request.remaining_ms.into());
             let answers = request.items.into_iter().map(|item| answer_item(&shared, item, deadline));
-            join_all(answers).await
+            (join_all(answers).await, version)
         }
         // One answer is enough: the caller counts on none.
-        Err(error) => vec![Err(Failure::Internal(error.to_string()))],
+        Err(error) => (vec![Err(Failure::Internal(error.to_string()))], VERSION),
     };
-    match (Reply { worker: shared.id.clone(), answers }).encode() {
+    match (Reply { worker: shared.id.clone(), answers }).encode_for(version) {
         Ok(reply) => {
             if let Err(error) = call.reply(reply).await {
                 tracing::warn!(%error, "cannot send a reply");
@@ -66,54 +70,57 @@ async fn answer_call(shared: Arc<Shared>, call: RpcCall) {
     }
 }
 
-async fn answer_item(shared: &Shared, item: Item, deadline: Instant) -> Result<Answer, Failure> {
+async fn answer_item(shared: &Arc<Shared>, item: Item, deadline: Instant) -> Result<Answer, Failure> {
     let partition = PartitionId { index: item.index, partition: item.partition };
-    let index = shared.holdings.index(&partition).ok_or(Failure::NotHere)?;
-    let max_bytes = shared.config.max_answer_bytes.get() as usize;
-    shared.pool.run(deadline, move || answer(&index, item.question, max_bytes)).await
-}
-
-/// The first of these documents, as many as `max_bytes` hold, and at least one: the caller asks again for the rest.
-fn fetch(
-    index: &PartitionIndex,
-    ids: &[String],
-    highlight: Option<&Query>,
-    max_bytes: usize,
-) -> Result<Vec<Option<Found>>, SearchError> {
-    let (mut documents, mut bytes) = (Vec::new(), 0);
-    for id in ids {
-        let found = index.fetch(std::slice::from_ref(id), highlight)?;
-        bytes += found.iter().flatten().map(|found| found.body.len()).sum::<usize>();
-        documents.extend(found);
-        if bytes >= max_bytes {
-            break;
-        }
-    }
-    Ok(documents)
-}
-
-/// A page of ids; shorter than asked where a message could not hold it.
-fn ids(index: &PartitionIndex, filter: &Query, after: Option<&str>, limit: u32, max_bytes: usize) -> Result<Answer, SearchError> {
-    let limit = (limit as usize).clamp(1, max_bytes.div_ceil(DocumentId::MAX_LEN));
-    let ids = index.matching_ids(filter, after, limit)?;
-    Ok(Answer::Ids { more: ids.len() == limit, ids })
-}
-
-fn answer(index: &PartitionIndex, question: Question, max_bytes: usize) -> Result<Answer, Failure> {
-    let answered = match question {
-        Question::Search { query, lenient, hits, count, highlight } => {
-            let query = Query::parse(&query, lenient).map_err(|error| Failure::InvalidQuery(error.to_string()))?;
-            let spec = SearchSpec { query, filter: None, hits: hits as usize, count, highlight, max_bytes };
-            index.search(&spec).map(|result| Answer::Hits { total: result.total, hits: result.hits })
-        }
-        Question::Fetch { ids, highlight } => {
-            let highlight = highlight.map(|text| Query::parse(&text, true)).transpose();
-            let highlight = highlight.map_err(|error| Failure::InvalidQuery(error.to_string()))?;
-            fetch(index, &ids, highlight.as_ref(), max_bytes).map(Answer::Documents)
-        }
-        Question::Ids { filter, after, limit } => ids(index, &filter, after.as_deref(), limit, max_bytes),
+    let replica = shared.holdings.holding(&partition).ok_or(Failure::NotHere)?;
+    let index = match item.at_least {
+        None => replica.index().ok_or(Failure::NotHere)?,
+        // It says in time that it cannot.
+        Some(position) => replica.index_at(position, deadline - reply_margin(deadline)).await?,
     };
-    answered.map_err(|error| {
+    let (worker, max_bytes) = (shared.clone(), shared.config.max_answer_bytes.get() as usize);
+    match item.question {
+        Question::Suggest(typed) => {
+            shared.pool.run(deadline, move || answered(index.suggest(&typed).map(Answer::Suggestions))).await
+        }
+        Question::Merge { ticket } => {
+            let holding = shared.holdings.holding(&partition).ok_or(Failure::NotHere)?;
+            let (ticket, done) = holding.merges.ask(ticket);
+            let state = move || {
+                let (segments, documents, deleted) = (index.size().segments, index.documents(), index.deleted());
+                Ok(Answer::Merge(MergeState { ticket, done, segments, documents, deleted }))
+            };
+            shared.pool.run(deadline, state).await
+        }
+        question => shared.pool.run(deadline, move || answer(&worker, index.view(), question, max_bytes, deadline)).await,
+    }
+}
+
+/// What is kept of the time that is left for the way back.
+fn reply_margin(deadline: Instant) -> Duration {
+    (deadline.saturating_duration_since(Instant::now()) / 10).min(LONGEST_MARGIN)
+}
+
+fn answer(shared: &Shared, view: View, question: Question, max_bytes: usize, deadline: Instant) -> Result<Answer, Failure> {
+    let found = match question {
+        Question::Search(search) => view.search(&search, max_bytes).map(|mut hits| {
+            if hits.hits.iter().any(|hit| hit.found.is_none()) {
+                hits.view = shared.views.keep(view, deadline);
+            }
+            Answer::Hits(hits)
+        }),
+        Question::Fetch(fetch) => {
+            let seen = fetch.view.and_then(|name| shared.views.get(name)).unwrap_or(view);
+            seen.fetch(&fetch, max_bytes).map(Answer::Documents)
+        }
+        Question::Statistics { query } => view.statistics(&query).map(Answer::Statistics),
+        Question::Suggest(_) | Question::Merge { .. } => return Err(Failure::Internal("this is no search".to_owned())),
+    };
+    answered(found)
+}
+
+fn answered(answer: Result<Answer, SearchError>) -> Result<Answer, Failure> {
+    answer.map_err(|error| {
         if let SearchError::Internal(error) = &error {
             tracing::error!(%error, "a search failed");
         }

@@ -13,6 +13,7 @@ use warren_protocol::ports::Position;
 
 use super::connection::{Context, Link, SHORTEST_PAUSE};
 use super::failure::{Failure, until};
+use super::names;
 use super::topology;
 
 /// What is consumed.
@@ -20,12 +21,22 @@ use super::topology;
 pub(super) enum Source {
     /// A durable queue.
     Queue,
+    /// A foreign queue, which nobody consumes who does not have its lock. The lock goes with the connection, as the
+    /// unsettled messages do: whoever gets it next finds them in the queue again.
+    Locked,
     /// A worker's queue, which is declared first.
     Worker,
     /// A watcher's queue of the bulletin, which is declared first.
     Watcher,
+    /// A listener's queue of words, which is declared first.
+    Listener,
     /// A stream, from a position or, without one, from its first message on.
     Stream(Option<Position>),
+    /// A stream, from about this time on.
+    StreamTime {
+        /// In Unix seconds.
+        unix_s: u64,
+    },
     /// A stream, with a message near its end.
     StreamEnd,
 }
@@ -70,11 +81,14 @@ pub(super) async fn attach(
     let mut arguments = FieldTable::default();
     match source {
         Source::Queue => {}
+        Source::Locked => until(deadline, topology::declare_source_lock(&channel, &names::lock_of(name))).await?,
         Source::Worker => until(deadline, topology::declare_worker(&channel, name)).await?,
         Source::Watcher => until(deadline, topology::declare_watcher(&channel, name)).await?,
+        Source::Listener => until(deadline, topology::declare_listener(&channel, name)).await?,
         Source::Stream(position) => {
             arguments = topology::table([("x-stream-offset", position.map_or_else(|| text("first"), number))]);
         }
+        Source::StreamTime { unix_s } => arguments = topology::table([("x-stream-offset", AMQPValue::Timestamp(unix_s))]),
         Source::StreamEnd => arguments = topology::table([("x-stream-offset", text("last"))]),
     }
     let consuming = channel.basic_consume(name.into(), "".into(), BasicConsumeOptions::default(), arguments);

@@ -29,6 +29,16 @@ pub(super) async fn end_of(
     pool: &Pool,
     name: &str,
 ) -> Result<Option<Position>, Failure> {
+    last_of(context, link, pool, name).await?.as_ref().map(position_of).transpose()
+}
+
+/// The message at that position.
+pub(super) async fn last_of(
+    context: &Arc<Context>,
+    link: &Arc<Link>,
+    pool: &Pool,
+    name: &str,
+) -> Result<Option<Delivery>, Failure> {
     let deadline = context.deadline();
     let mut attached = attach(context, link, name, Source::StreamEnd, PREFETCH).await?;
     let delivery = match timeout(EMPTY, attached.consumer.next()).await {
@@ -40,7 +50,7 @@ pub(super) async fn end_of(
             .map_err(|_| Failure::Unavailable("the stream did not deliver in time".to_owned()))?,
     };
     match delivery {
-        Some(Ok(delivery)) => position_of(&delivery).map(Some),
+        Some(Ok(delivery)) => Ok(Some(delivery)),
         Some(Err(error)) => Err(error.into()),
         None => Err(Failure::NotFound(name.to_owned())),
     }
@@ -61,5 +71,13 @@ pub(super) fn position_of(delivery: &Delivery) -> Result<Position, Failure> {
             u64::try_from(*offset).map(Position).map_err(|_| Failure::Unavailable("a negative stream offset".to_owned()))
         }
         _ => Err(Failure::Unavailable("a message without a stream offset: the queue is no stream".to_owned())),
+    }
+}
+
+/// When a message of a log was appended.
+pub(super) fn time_of(delivery: &Delivery) -> Option<u64> {
+    match delivery.properties.headers().as_ref()?.inner().get(names::HEADER_TIME)? {
+        AMQPValue::LongLongInt(time) => u64::try_from(*time).ok(),
+        _ => None,
     }
 }

@@ -14,7 +14,7 @@ use warren_protocol::ports::{Appended, FollowFrom, Follower, LogEntry, LogError,
 
 use super::connection::{Context, Link, SHORTEST_PAUSE};
 use super::consumer::{Attached, Source, attach};
-use super::end::{end_of, position_of};
+use super::end::{end_of, last_of, position_of, time_of};
 use super::failure::{Failure, until};
 use super::pool::Pool;
 use super::publisher::Publisher;
@@ -87,6 +87,8 @@ struct StreamFollower {
     pool: Arc<Pool>,
     name: String,
     resume: Resume,
+    /// Where a follower begins that has read nothing yet; `None`: as `resume` says.
+    begin: Option<Source>,
     attached: Option<Attached>,
     /// How often in a row the stream was silent where it has to have a message.
     silences: u32,
@@ -101,19 +103,36 @@ impl StreamFollower {
             pool: Arc::clone(&streams.pool),
             name: log.to_string(),
             resume: Resume::new(from),
+            begin: None,
             attached: None,
             silences: 0,
             pause: SHORTEST_PAUSE,
         };
+        if let FollowFrom::Time { unix_ms } = from {
+            follower.begin = Some(follower.since(unix_ms).await?);
+        }
         follower.attach().await?;
         Ok(follower)
+    }
+
+    /// Where all begins that was appended since. Asked for a time behind its last message, the broker would send only what
+    /// comes next, and nobody could tell that from silence.
+    async fn since(&self, unix_ms: u64) -> Result<Source, Failure> {
+        let since = unix_ms.saturating_sub(FollowFrom::CLOCKS_DIFFER_MS);
+        let last = last_of(&self.context, &self.link, &self.pool, &self.name).await?;
+        Ok(match last {
+            None => Source::Stream(None),
+            Some(last) if time_of(&last).is_some_and(|time| time < since) => Source::StreamEnd,
+            Some(_) => Source::StreamTime { unix_s: since / 1000 },
+        })
     }
 
     /// The next message, however often the connection is lost meanwhile.
     async fn next(&mut self) -> Result<LogEntry, LogError> {
         loop {
             let Some(delivery) = self.delivery().await? else { continue };
-            let entry = LogEntry { position: position_of(&delivery)?, message: delivery.data.into() };
+            let (position, appended_ms) = (position_of(&delivery)?, time_of(&delivery));
+            let entry = LogEntry { position, message: delivery.data.into(), appended_ms };
             match self.resume.judge(entry.position, entry.digest())? {
                 Step::Give => return Ok(entry),
                 Step::Skip => {}
@@ -190,7 +209,8 @@ impl StreamFollower {
     }
 
     async fn attach(&mut self) -> Result<(), Failure> {
-        let source = Source::Stream(self.resume.start());
+        let position = self.resume.start();
+        let source = self.begin.filter(|_| position.is_none()).unwrap_or(Source::Stream(position));
         self.attached = Some(attach(&self.context, &self.link, &self.name, source, PREFETCH).await?);
         self.resume.attached();
         Ok(())

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use lapin::BasicProperties;
 use lapin::message::Delivery;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
-use warren_protocol::ports::{Message, QueueName};
+use warren_protocol::dead_letter::{self, Letter};
+use warren_protocol::ports::Message;
 
 use super::failure::Failure;
 use super::names;
@@ -63,53 +64,78 @@ pub(super) fn to_amqp(message: &Message) -> Result<BasicProperties, Failure> {
     Ok(properties)
 }
 
+/// How often a message was handed out, this time included, as far as its queue counts.
+pub(super) fn attempts(properties: &BasicProperties, redelivered: bool) -> u32 {
+    let table = properties.headers().as_ref();
+    let before = table.and_then(|table| table.inner().get(names::HEADER_DELIVERY_COUNT)).and_then(whole_number);
+    u32::try_from(before.unwrap_or_else(|| redelivered.into())).unwrap_or(u32::MAX).saturating_add(1)
+}
+
 /// The properties of a dead letter: the original ones, and where, why and after how many attempts.
-pub(super) fn dead_letter(original: &BasicProperties, source: QueueName, reason: &str, detail: &str) -> BasicProperties {
-    let mut table = original.headers().clone().unwrap_or_default();
-    let count = |name: &str| table.inner().get(name).and_then(header_text).and_then(|text| text.parse().ok()).unwrap_or(0_i64);
-    let attempts = count(names::HEADER_DELIVERY_COUNT).saturating_add(count(names::HEADER_ATTEMPTS)).saturating_add(1);
-    table.insert(names::HEADER_REASON.into(), text(reason));
-    table.insert(names::HEADER_DETAIL.into(), text(detail));
-    table.insert(names::HEADER_SOURCE.into(), text(&source.to_string()));
-    table.insert(names::HEADER_ATTEMPTS.into(), AMQPValue::LongLongInt(attempts));
-    copied(original, table)
+pub(super) fn buried(original: &BasicProperties, source: &str, handed_out: u32, letter: &Letter) -> BasicProperties {
+    let mut table = without(original, &dead_letter::HEADERS);
+    for (name, value) in letter.headers(source, handed_out) {
+        let number = value.parse().ok().filter(|_| dead_letter::NUMBERS.contains(&name));
+        table.insert(name.into(), number.map_or_else(|| text(&value), AMQPValue::LongLongInt));
+    }
+    match &letter.part {
+        None => copy(original, table, |_| true),
+        // An id of all of the batch would become the id of each document.
+        Some(_) => copy(original, table, |property| !matches!(property, "message_id" | "content_encoding"))
+            .with_content_type("application/json".into()),
+    }
+}
+
+/// The properties of a dead letter as the message had them before, but for `reply_to`. The routing key is kept in the
+/// headers if the way back has another one.
+pub(super) fn returned(letter: &BasicProperties, routing_key: Option<&str>) -> BasicProperties {
+    let mut table = without(letter, &[&dead_letter::HEADERS[..], &dead_letter::BROKER_HEADERS[..]].concat());
+    if let Some(key) = routing_key {
+        table.insert(dead_letter::ROUTING_KEY.into(), text(key));
+    }
+    copy(letter, table, |property| property != "reply_to")
 }
 
 /// The properties of a message that is published again to be retried: the original ones, with the headers that its consumer
 /// gave it in place of those that speak of its way so far.
 pub(super) fn retried(original: &BasicProperties, message: &Message) -> Result<BasicProperties, Failure> {
-    let mut table = FieldTable::default();
-    for (name, value) in original.headers().iter().flatten() {
-        let of_its_way = name.as_str() == names::HEADER_DELIVERY_COUNT
-            || names::HEADERS_OF_DEATH.iter().any(|prefix| name.as_str().starts_with(prefix));
-        if !of_its_way {
-            table.insert(name.clone(), value.clone());
-        }
-    }
+    let mut table = without(original, &dead_letter::BROKER_HEADERS);
     for (name, value) in &message.headers {
-        let known = original.headers().as_ref().and_then(|table| table.inner().get(name.as_str())).and_then(header_text);
-        if known.as_ref() != Some(value) {
+        let of_its_way = dead_letter::BROKER_HEADERS.contains(&name.as_str());
+        let known = table.inner().get(name.as_str()).and_then(header_text);
+        if !of_its_way && known.as_ref() != Some(value) {
             table.insert(short("a header's name", name)?, text(value));
         }
     }
-    Ok(copied(original, table))
+    Ok(copy(original, table, |_| true))
 }
 
-/// The properties with these headers.
-fn copied(original: &BasicProperties, headers: FieldTable) -> BasicProperties {
+/// The headers but for these.
+fn without(properties: &BasicProperties, names: &[&str]) -> FieldTable {
+    let mut table = FieldTable::default();
+    for (name, value) in properties.headers().iter().flatten() {
+        if !names.contains(&name.as_str()) {
+            table.insert(name.clone(), value.clone());
+        }
+    }
+    table
+}
+
+/// A copy, persistent, with other headers and of the texts only those that are wanted. It has neither `expiration`, with
+/// which it would vanish, nor `user_id`, which only its own user may publish.
+fn copy(original: &BasicProperties, headers: FieldTable, wanted: impl Fn(&str) -> bool) -> BasicProperties {
     let mut properties = BasicProperties::default().with_delivery_mode(PERSISTENT).with_headers(headers);
-    // All but `expiration`, with which it would vanish, and `user_id`, which only its own user may publish.
-    let copies: [(&Option<ShortString>, Setter); 7] = [
-        (original.content_type(), BasicProperties::with_content_type),
-        (original.content_encoding(), BasicProperties::with_content_encoding),
-        (original.correlation_id(), BasicProperties::with_correlation_id),
-        (original.reply_to(), BasicProperties::with_reply_to),
-        (original.message_id(), BasicProperties::with_message_id),
-        (original.kind(), BasicProperties::with_type),
-        (original.app_id(), BasicProperties::with_app_id),
+    let texts: [(&str, &Option<ShortString>, Setter); 7] = [
+        ("content_type", original.content_type(), BasicProperties::with_content_type),
+        ("content_encoding", original.content_encoding(), BasicProperties::with_content_encoding),
+        ("correlation_id", original.correlation_id(), BasicProperties::with_correlation_id),
+        ("reply_to", original.reply_to(), BasicProperties::with_reply_to),
+        ("message_id", original.message_id(), BasicProperties::with_message_id),
+        ("type", original.kind(), BasicProperties::with_type),
+        ("app_id", original.app_id(), BasicProperties::with_app_id),
     ];
-    for (value, set) in copies {
-        if let Some(value) = value {
+    for (name, value, set) in texts {
+        if let Some(value) = value.as_ref().filter(|_| wanted(name)) {
             properties = set(properties, value.clone());
         }
     }
@@ -198,14 +224,18 @@ mod tests {
             .with_message_id("m".into())
             .with_priority(3)
             .with_headers(headers);
-        let letter = dead_letter(&original, QueueName::Intake, "invalid", "no id");
+        assert_eq!(attempts(&original, true), 3);
+        let letter = buried(&original, "warren.intake", 3, &Letter::new("invalid", "no id"));
         assert_eq!((letter.expiration(), letter.user_id()), (&None, &None));
         assert_eq!((letter.priority(), letter.delivery_mode()), (&Some(3), &Some(PERSISTENT)));
         assert_eq!(letter.message_id().as_ref().unwrap().as_str(), "m");
         let headers = super::headers(letter.headers().as_ref().unwrap());
         let of = |name: &str| headers.get(name).map(String::as_str);
         assert_eq!((of("warren-reason"), of("warren-detail")), (Some("invalid"), Some("no id")));
-        assert_eq!((of("warren-source"), of("warren-attempts"), of("own")), (Some("warren.intake"), Some("7"), Some("kept")));
+        assert_eq!((of("warren-source"), of("warren-attempts"), of("own")), (Some("warren.intake"), Some("3"), Some("kept")));
+        let back = returned(&letter, Some("orders"));
+        let kept: Vec<_> = super::headers(back.headers().as_ref().unwrap()).into_keys().collect();
+        assert_eq!(kept, ["own", "warren-routing-key"]);
     }
 
     #[test]

@@ -19,17 +19,21 @@ pub(super) const DEFAULT_EXCHANGE: &str = "";
 /// Consumed on a channel, it makes the broker send replies there; named as `reply_to`, it is that address.
 pub(super) const DIRECT_REPLY_TO: &str = "amq.rabbitmq.reply-to";
 
-/// Headers of a dead letter.
-pub(super) const HEADER_REASON: &str = "warren-reason";
-/// For people.
-pub(super) const HEADER_DETAIL: &str = "warren-detail";
-/// The queue that it was taken from.
-pub(super) const HEADER_SOURCE: &str = "warren-source";
-/// How often it was handed out.
-pub(super) use warren_protocol::ports::HEADER_ATTEMPTS;
 /// Set by quorum queues: how often a message came back.
 pub(super) const HEADER_DELIVERY_COUNT: &str = "x-delivery-count";
-/// Set by the broker on dead letters of its own, and followed by the whole of `x-first-death-…` and `x-last-death-…`.
-pub(super) const HEADERS_OF_DEATH: [&str; 3] = ["x-death", "x-first-death-", "x-last-death-"];
+/// Of a message of a log: when it was appended, in Unix milliseconds.
+pub(super) const HEADER_TIME: &str = "warren-time";
 /// Set by streams: the position of a message.
 pub(super) const HEADER_STREAM_OFFSET: &str = "x-stream-offset";
+
+/// The queue whose holder consumes a foreign queue.
+pub(super) fn lock_of(queue: &str) -> String {
+    let name = format!("warren.source.lock.{queue}");
+    // AMQP takes 255 bytes; two queues with so long a common beginning only wait for each other.
+    name.chars()
+        .scan(0, |bytes, char| {
+            *bytes += char.len_utf8();
+            (*bytes <= 255).then_some(char)
+        })
+        .collect()
+}

@@ -13,15 +13,17 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
-use lapin::types::ShortString;
+use lapin::types::{AMQPValue, ShortString};
 use lapin::{BasicProperties, Channel, Confirmation, Connection};
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::warn;
+use warren_protocol::dead_letter::now_ms;
 
 use super::connection::{Context, Link};
 use super::failure::{Failure, confirmed, until};
 use super::names;
+use super::topology::table;
 
 /// Messages that wait for their turn on one connection.
 const WAITING: usize = 64;
@@ -144,7 +146,7 @@ impl LaneTask {
             }
         };
         let publishing =
-            hand_to_channel(Channel::clone(&channel), names::DEFAULT_EXCHANGE, &job.log, job.message.clone(), persistent());
+            hand_to_channel(Channel::clone(&channel), names::DEFAULT_EXCHANGE, &job.log, job.message.clone(), stamped());
         self.context.tasks.spawn(await_confirm(job, channel, publishing, self.context.timeout));
     }
 
@@ -175,8 +177,11 @@ impl LaneTask {
     }
 }
 
-fn persistent() -> BasicProperties {
-    BasicProperties::default().with_delivery_mode(2)
+/// Persistent, with the time.
+fn stamped() -> BasicProperties {
+    let now = i64::try_from(now_ms()).unwrap_or(i64::MAX);
+    let headers = table([(names::HEADER_TIME, AMQPValue::LongLongInt(now))]);
+    BasicProperties::default().with_delivery_mode(2).with_headers(headers)
 }
 
 /// The confirm of a message that was handed to its connection.

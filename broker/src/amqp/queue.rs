@@ -6,21 +6,26 @@ use std::sync::{Arc, Weak};
 use async_trait::async_trait;
 use futures_util::{StreamExt, stream};
 use lapin::options::{
-    BasicAckOptions, BasicGetOptions, BasicQosOptions, BasicRejectOptions, QueueDeclareOptions, QueuePurgeOptions,
+    BasicAckOptions, BasicGetOptions, BasicQosOptions, BasicRejectOptions, ExchangeDeclareOptions, QueueDeclareOptions,
+    QueueDeleteOptions, QueuePurgeOptions,
 };
 use lapin::types::FieldTable;
-use lapin::{Acker, BasicProperties, Channel};
-use tokio::time::sleep;
+use lapin::{Acker, BasicProperties, Channel, ExchangeKind};
+use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio::time::{sleep, timeout};
 use tracing::debug;
-use warren_protocol::ports::{Deliveries, Delivery, Message, QueueError, QueueName, Settle, Settlement, WorkQueue};
+use warren_protocol::dead_letter::Letter;
+use warren_protocol::ports::{
+    Binding, Deliveries, Delivery, Message, QueueError, QueueName, Settle, Settlement, SourceQueue, Way, WorkQueue,
+};
 
 use super::connection::{Context, Link};
-use super::consumer::{Source, attach};
+use super::consumer::{Attached, Source, attach};
 use super::failure::{Failure, queue_error, until};
-use super::message::{dead_letter, from_amqp, retried, short, to_amqp};
+use super::message::{attempts, buried, from_amqp, retried, returned, short, to_amqp};
 use super::names;
 use super::pool::Pool;
-use super::topology::pause_exchange;
+use super::topology;
 
 pub(super) struct QuorumQueues {
     pub(super) context: Arc<Context>,
@@ -30,6 +35,8 @@ pub(super) struct QuorumQueues {
     pub(super) publishing: Arc<Pool>,
     /// For everything else: an alarm of the broker must not keep anybody from looking or purging.
     pub(super) admin: Arc<Pool>,
+    /// Held by whoever looks through a queue, until what it looked at is back: others of this process would see a part.
+    pub(super) looking: Arc<Mutex<()>>,
 }
 
 /// The exchange in front of a queue.
@@ -54,20 +61,7 @@ impl WorkQueue for QuorumQueues {
         let attached = attach(&self.context, &self.link, &queue.to_string(), Source::Queue, prefetch.get())
             .await
             .map_err(|failure| queue_error(queue, failure))?;
-        let (context, pool) = (Arc::clone(&self.context), Arc::clone(&self.publishing));
-        let deliveries = stream::unfold(attached, move |mut attached| {
-            let (context, pool) = (Arc::clone(&context), Arc::clone(&pool));
-            async move {
-                let mut delivery =
-                    attached.consumer.next().await?.inspect_err(|error| debug!(%queue, %error, "a consumer was lost")).ok()?;
-                let message = from_amqp(&mut delivery);
-                let channel = Arc::downgrade(&attached.channel);
-                let (acker, properties) = (delivery.acker, delivery.properties);
-                let settle = Consumed { queue, prefetch: prefetch.get(), context, pool, channel, acker, properties };
-                Some((Delivery::new(message, delivery.redelivered, Box::new(settle)), attached))
-            }
-        });
-        Ok(deliveries.boxed())
+        Ok(self.deliveries(queue.to_string(), prefetch.get(), attached))
     }
 
     async fn depth(&self, queue: QueueName) -> Result<u64, QueueError> {
@@ -86,6 +80,7 @@ impl WorkQueue for QuorumQueues {
             // The broker answers 405 to whoever wants to look.
             return Err(QueueError::Unavailable("RabbitMQ shows nobody a queue with a single active consumer".to_owned()));
         }
+        let _turn = self.turn().await?;
         let work = async {
             let lease = self.admin.lease().await?;
             let channel = lease.channel();
@@ -106,7 +101,83 @@ impl WorkQueue for QuorumQueues {
         work.await.map_err(|failure| queue_error(queue, failure))
     }
 
+    async fn sift(&self, queue: QueueName) -> Result<Deliveries, QueueError> {
+        if queue == QueueName::Intake {
+            return Err(QueueError::Unavailable("RabbitMQ shows nobody a queue with a single active consumer".to_owned()));
+        }
+        let turn = self.turn().await?;
+        let deadline = self.context.deadline();
+        let open = async { until(deadline, self.link.connection(deadline).await?.create_channel()).await };
+        let channel = open.await.map_err(|failure| queue_error(queue, failure))?;
+        let sieve = Sieve { channel: Arc::new(channel), context: Arc::clone(&self.context), turn: Some(turn) };
+        let (context, pool) = (Arc::clone(&self.context), Arc::clone(&self.publishing));
+        let found = stream::unfold(sieve, move |sieve| {
+            let (context, pool) = (Arc::clone(&context), Arc::clone(&pool));
+            async move {
+                let name = queue.to_string();
+                let getting = sieve.channel.basic_get(name.as_str().into(), BasicGetOptions::default());
+                let got = until(context.deadline(), getting).await;
+                let got = got.inspect_err(|error| debug!(%queue, %error, "a look at a queue broke off")).ok()??;
+                let consumed = consumed(name, 0, context, pool, &sieve.channel, got.delivery);
+                Some((consumed, sieve))
+            }
+        });
+        Ok(found.boxed())
+    }
+
+    async fn find_source(&self, source: &SourceQueue) -> Result<(), QueueError> {
+        let error = |failure| source_error(source, failure);
+        let lease = self.admin.lease().await.map_err(error)?;
+        let channel = lease.channel();
+        let Some(Binding { exchange, .. }) = &source.binding else {
+            let options = QueueDeclareOptions::durable().passive();
+            let looking = channel.queue_declare(source.queue.as_str().into(), options, FieldTable::default());
+            return lease.run(looking).await.map(|_| ()).map_err(error);
+        };
+        let options = ExchangeDeclareOptions { passive: true, ..ExchangeDeclareOptions::default() };
+        let looking = channel.exchange_declare(exchange.as_str().into(), ExchangeKind::Topic, options, FieldTable::default());
+        lease.run(looking).await.map_err(|failure| match failure {
+            Failure::NotFound(_) => QueueError::NotFound(format!("there is no exchange {exchange:?} in this virtual host")),
+            failure => error(failure),
+        })
+    }
+
+    async fn open_source(&self, source: &SourceQueue) -> Result<(), QueueError> {
+        self.find_source(source).await?;
+        let Some(binding) = &source.binding else { return Ok(()) };
+        let error = |failure| source_error(source, failure);
+        let lease = self.admin.lease().await.map_err(error)?;
+        let channel = lease.channel();
+        lease.run(topology::declare_source(&channel, &source.queue, binding)).await.map_err(error)
+    }
+
+    async fn consume_source(&self, source: &SourceQueue, prefetch: NonZeroU16) -> Result<Deliveries, QueueError> {
+        let kind = if source.binding.is_some() { Source::Queue } else { Source::Locked };
+        let attached = attach(&self.context, &self.link, &source.queue, kind, prefetch.get())
+            .await
+            .map_err(|failure| source_error(source, failure))?;
+        Ok(self.deliveries(source.label.clone(), prefetch.get(), attached))
+    }
+
+    async fn remove_source(&self, source: &SourceQueue) -> Result<(), QueueError> {
+        let queue = match &source.binding {
+            Some(_) => source.queue.clone(),
+            None => names::lock_of(&source.queue),
+        };
+        let lease = self.admin.lease().await.map_err(|failure| source_error(source, failure))?;
+        let channel = lease.channel();
+        // The broker answers "deleted" if there is none.
+        let deleted = lease.run(channel.queue_delete(queue.as_str().into(), QueueDeleteOptions::default())).await;
+        match deleted {
+            Ok(_) => Ok(()),
+            // The lock of another connection: it goes with it.
+            Err(Failure::Locked) if source.binding.is_none() => Ok(()),
+            Err(failure) => Err(source_error(source, failure)),
+        }
+    }
+
     async fn purge(&self, queue: QueueName) -> Result<u64, QueueError> {
+        let _turn = self.turn().await?;
         let work = async {
             let lease = self.admin.lease().await?;
             let channel = lease.channel();
@@ -116,10 +187,79 @@ impl WorkQueue for QuorumQueues {
     }
 }
 
+impl QuorumQueues {
+    /// One looks at a time.
+    async fn turn(&self) -> Result<OwnedMutexGuard<()>, QueueError> {
+        let busy = |_| QueueError::Unavailable("somebody else is looking through the queue: try again".to_owned());
+        timeout(self.context.timeout, Arc::clone(&self.looking).lock_owned()).await.map_err(busy)
+    }
+
+    /// What a consumer is handed; `label` is what dead letters name as the way that they came by.
+    fn deliveries(&self, label: String, prefetch: u16, attached: Attached) -> Deliveries {
+        let (context, pool) = (Arc::clone(&self.context), Arc::clone(&self.publishing));
+        let deliveries = stream::unfold(attached, move |mut attached| {
+            let (label, context, pool) = (label.clone(), Arc::clone(&context), Arc::clone(&pool));
+            async move {
+                let next = attached.consumer.next().await?;
+                let delivery = next.inspect_err(|error| debug!(label, %error, "a consumer was lost")).ok()?;
+                Some((consumed(label, prefetch, context, pool, &attached.channel, delivery), attached))
+            }
+        });
+        deliveries.boxed()
+    }
+}
+
+fn consumed(
+    label: String,
+    prefetch: u16,
+    context: Arc<Context>,
+    pool: Arc<Pool>,
+    channel: &Arc<Channel>,
+    mut delivery: lapin::message::Delivery,
+) -> Delivery {
+    let message = from_amqp(&mut delivery);
+    let attempts = attempts(&delivery.properties, delivery.redelivered);
+    let (acker, properties) = (delivery.acker, delivery.properties);
+    let settle = Consumed { label, prefetch, attempts, context, pool, channel: Arc::downgrade(channel), acker, properties };
+    Delivery::new(message, delivery.redelivered, attempts, Box::new(settle))
+}
+
+/// The failure of an operation on a source's queue.
+fn source_error(source: &SourceQueue, failure: Failure) -> QueueError {
+    match failure {
+        Failure::NotFound(_) => QueueError::NotFound(format!("there is no queue {:?} in this virtual host", source.queue)),
+        Failure::Locked => QueueError::Taken(source.label.clone()),
+        Failure::Refused(reason) => QueueError::NotFound(format!("{:?} cannot be consumed: {reason}", source.queue)),
+        other => QueueError::Unavailable(other.to_string()),
+    }
+}
+
+/// A channel on which messages were taken to look at them. Dropped, it is closed: what was not settled goes back to
+/// where it was.
+struct Sieve {
+    channel: Arc<Channel>,
+    context: Arc<Context>,
+    turn: Option<OwnedMutexGuard<()>>,
+}
+
+impl Drop for Sieve {
+    fn drop(&mut self) {
+        let (channel, deadline, turn) = (Arc::clone(&self.channel), self.context.deadline(), self.turn.take());
+        let closing = async move {
+            if let Err(error) = until(deadline, channel.close(200, "looked".into())).await {
+                debug!(%error, "a channel that looked was not closed");
+            }
+            drop(turn);
+        };
+        self.context.tasks.spawn_on(closing, &self.context.runtime);
+    }
+}
+
 /// A message that was taken from a queue, to be settled on the channel that it came on.
 struct Consumed {
-    queue: QueueName,
+    label: String,
     prefetch: u16,
+    attempts: u32,
     context: Arc<Context>,
     pool: Arc<Pool>,
     /// Gone with the consumer: what it had not settled is back in the queue then.
@@ -131,21 +271,29 @@ struct Consumed {
 #[async_trait]
 impl Settle for Consumed {
     async fn check(&self) -> Result<(), QueueError> {
-        let Some(channel) = self.channel.upgrade() else { return Err(QueueError::Lost(self.queue)) };
+        let Some(channel) = self.channel.upgrade() else { return Err(self.lost()) };
         // A round trip that changes nothing: this is the prefetch that the channel has.
         let asking = channel.basic_qos(self.prefetch, BasicQosOptions::default());
-        until(self.context.deadline(), asking).await.map_err(|_| QueueError::Lost(self.queue))
+        until(self.context.deadline(), asking).await.map_err(|_| self.lost())
+    }
+
+    async fn bury(&self, message: &Message, letter: Letter) -> Result<(), QueueError> {
+        let properties = buried(&self.properties, &self.label, self.attempts, &letter);
+        let body = letter.part.map_or_else(|| message.body.clone(), |part| part.body);
+        self.pool
+            .publish(names::DEAD, &message.routing_key, properties, body)
+            .await
+            .map_err(|failure| queue_error(QueueName::DeadLetters, failure))
     }
 
     async fn settle(self: Box<Self>, message: Message, settlement: Settlement) -> Result<(), QueueError> {
         match settlement {
             Settlement::Done => self.ack().await,
-            Settlement::Retry { after } if self.queue == QueueName::Links => {
-                let properties = retried(&self.properties, &message).map_err(|failure| queue_error(self.queue, failure))?;
-                self.pool
-                    .publish(&pause_exchange(after), &message.routing_key, properties, message.body)
-                    .await
-                    .map_err(|failure| queue_error(self.queue, failure))?;
+            Settlement::Retry { after } if self.label.parse() == Ok(QueueName::Links) => {
+                let error = |failure| queue_error(QueueName::Links, failure);
+                let properties = retried(&self.properties, &message).map_err(error)?;
+                let pause = topology::pause_exchange(after);
+                self.pool.publish(&pause, &message.routing_key, properties, message.body).await.map_err(error)?;
                 self.ack().await
             }
             Settlement::Retry { after } => {
@@ -154,11 +302,25 @@ impl Settle for Consumed {
                 self.settled(self.acker.reject(BasicRejectOptions { requeue: true })).await
             }
             Settlement::DeadLetter { reason, detail } => {
-                let properties = dead_letter(&self.properties, self.queue, &reason, &detail);
-                self.pool
-                    .publish(names::DEAD, &message.routing_key, properties, message.body)
-                    .await
-                    .map_err(|failure| queue_error(QueueName::DeadLetters, failure))?;
+                self.bury(&message, Letter::new(reason, detail)).await?;
+                self.ack().await
+            }
+            Settlement::Return(way) => {
+                let routing_key = message.routing_key;
+                match way {
+                    Way::Queue(queue) => {
+                        let properties = returned(&self.properties, None);
+                        let published = self.pool.publish(exchange(queue), &routing_key, properties, message.body).await;
+                        published.map_err(|failure| queue_error(queue, failure))?;
+                    }
+                    // Straight to its queue: behind the exchange, others would get the message a second time.
+                    Way::Source(source) => {
+                        let properties = returned(&self.properties, Some(&routing_key));
+                        let to = names::DEFAULT_EXCHANGE;
+                        let published = self.pool.publish(to, &source.queue, properties, message.body).await;
+                        published.map_err(|failure| source_error(&source, failure))?;
+                    }
+                }
                 self.ack().await
             }
         }
@@ -170,15 +332,19 @@ impl Consumed {
         self.settled(self.acker.ack(BasicAckOptions::default())).await
     }
 
+    fn lost(&self) -> QueueError {
+        QueueError::Lost(self.label.clone())
+    }
+
     /// A channel that is gone answers `false`, or not at all while it closes: its messages went back to the queue.
     async fn settled(&self, settling: impl Future<Output = lapin::Result<bool>>) -> Result<(), QueueError> {
         if !self.channel.upgrade().is_some_and(|channel| channel.status().connected()) {
-            return Err(QueueError::Lost(self.queue));
+            return Err(self.lost());
         }
         match until(self.context.deadline(), settling).await {
             Ok(true) => Ok(()),
-            Ok(false) | Err(Failure::Unavailable(_)) => Err(QueueError::Lost(self.queue)),
-            Err(failure) => Err(queue_error(self.queue, failure)),
+            Ok(false) | Err(Failure::Unavailable(_)) => Err(self.lost()),
+            Err(failure) => Err(QueueError::Unavailable(failure.to_string())),
         }
     }
 }

@@ -42,7 +42,7 @@ pub(super) struct Resume {
 impl Resume {
     pub(super) fn new(from: FollowFrom) -> Self {
         let last = match from {
-            FollowFrom::Start => None,
+            FollowFrom::Start | FollowFrom::Time { .. } => None,
             FollowFrom::After { position, digest } => Some((position, digest)),
         };
         Self { last, found_last: last.is_none(), gap: None }

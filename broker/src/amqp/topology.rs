@@ -8,7 +8,7 @@ use std::time::Duration;
 use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, ExchangeKind};
-use warren_protocol::ports::{LogLimits, LogName, QueueName};
+use warren_protocol::ports::{Binding, LogLimits, LogName, QueueName};
 
 use super::names;
 
@@ -20,13 +20,22 @@ const INTAKE_DELIVERY_LIMIT: i64 = 20;
 const LINKS_MAX_BYTES: i64 = 512 * 1024 * 1024;
 /// A link that came back so often, not because it was retried, kills who fetches it.
 const LINKS_DELIVERY_LIMIT: i64 = 20;
+/// As for the intake: beyond it, whoever publishes to the exchange with confirms is refused, and nothing is lost.
+const SOURCE_MAX_BYTES: i64 = INTAKE_MAX_BYTES;
 /// Searches that wait beyond it are refused: nobody would await their answers.
 const SEARCH_MAX_LENGTH: i64 = 10_000;
-/// The oldest announcements go first.
+/// The oldest announcements and words go first.
 const BULLETIN_MAX_LENGTH: i64 = 10_000;
 const SEGMENT_BYTES: std::ops::RangeInclusive<u64> = 64 * 1024..=64 * 1024 * 1024;
 
-/// What every process declares when it connects.
+/// How many dead letters there may be. Their queue has the limits that it was first declared with.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct DeadLetterLimits {
+    pub(super) messages: u32,
+    pub(super) bytes: u64,
+}
+
+/// What every process declares when it connects, but for the queue of the dead letters, which comes before.
 pub(super) async fn declare_shared(channel: &Channel) -> lapin::Result<()> {
     for (name, kind) in [
         (names::DEAD, ExchangeKind::Fanout),
@@ -39,7 +48,7 @@ pub(super) async fn declare_shared(channel: &Channel) -> lapin::Result<()> {
         channel.exchange_declare(name.into(), kind, options, FieldTable::default()).await?;
     }
     let dead_letters = QueueName::DeadLetters.to_string();
-    declare_and_bind(channel, &dead_letters, names::DEAD, dead_letters_arguments()).await?;
+    bind(channel, &dead_letters, names::DEAD, "#").await?;
     declare_and_bind(channel, &QueueName::Intake.to_string(), names::DOCUMENTS, intake_arguments()).await?;
     declare_links(channel).await?;
     declare_and_bind(channel, names::SEARCH_QUEUE, names::SEARCH_EXCHANGE, search_arguments()).await?;
@@ -73,7 +82,29 @@ pub(super) fn pause_exchange(pause: Duration) -> String {
 
 async fn declare_and_bind(channel: &Channel, queue: &str, exchange: &str, arguments: FieldTable) -> lapin::Result<()> {
     channel.queue_declare(queue.into(), QueueDeclareOptions::durable(), arguments).await?;
-    channel.queue_bind(queue.into(), exchange.into(), "#".into(), QueueBindOptions::default(), FieldTable::default()).await
+    bind(channel, queue, exchange, "#").await
+}
+
+async fn bind(channel: &Channel, queue: &str, exchange: &str, key: &str) -> lapin::Result<()> {
+    channel.queue_bind(queue.into(), exchange.into(), key.into(), QueueBindOptions::default(), FieldTable::default()).await
+}
+
+/// The queue of the dead letters. An error of the kind `Refused` means that it exists with other limits.
+pub(super) async fn declare_dead_letters(channel: &Channel, limits: DeadLetterLimits) -> lapin::Result<()> {
+    let name = QueueName::DeadLetters.to_string();
+    channel.queue_declare(name.as_str().into(), QueueDeclareOptions::durable(), dead_letters_arguments(limits)).await?;
+    Ok(())
+}
+
+/// The queue of a source, and its binding.
+pub(super) async fn declare_source(channel: &Channel, queue: &str, binding: &Binding) -> lapin::Result<()> {
+    channel.queue_declare(queue.into(), QueueDeclareOptions::durable(), source_arguments()).await?;
+    bind(channel, queue, &binding.exchange, &binding.key).await
+}
+
+/// A queue that is there while this connection is: whoever has it consumes the source.
+pub(super) async fn declare_source_lock(channel: &Channel, queue: &str) -> lapin::Result<()> {
+    declare_slot(channel, queue).await
 }
 
 /// One stream.
@@ -108,6 +139,13 @@ pub(super) async fn declare_watcher(channel: &Channel, queue: &str) -> lapin::Re
     channel.queue_declare(queue.into(), QueueDeclareOptions::exclusive(), arguments).await?;
     let options = QueueBindOptions::default();
     channel.queue_bind(queue.into(), names::BULLETIN.into(), "".into(), options, FieldTable::default()).await
+}
+
+/// A queue that dies with its connection: where one listens for words.
+pub(super) async fn declare_listener(channel: &Channel, queue: &str) -> lapin::Result<()> {
+    let arguments = table([("x-max-length", AMQPValue::LongLongInt(BULLETIN_MAX_LENGTH))]);
+    channel.queue_declare(queue.into(), QueueDeclareOptions::exclusive(), arguments).await?;
+    Ok(())
 }
 
 fn intake_arguments() -> FieldTable {
@@ -146,9 +184,18 @@ fn pause_arguments(pause: Duration) -> FieldTable {
     ])
 }
 
-fn dead_letters_arguments() -> FieldTable {
+fn source_arguments() -> FieldTable {
+    let mut arguments = intake_arguments();
+    arguments.insert("x-max-length-bytes".into(), AMQPValue::LongLongInt(SOURCE_MAX_BYTES));
+    arguments
+}
+
+fn dead_letters_arguments(limits: DeadLetterLimits) -> FieldTable {
     table([
         ("x-queue-type", text("quorum")),
+        ("x-max-length", AMQPValue::LongLongInt(limits.messages.into())),
+        ("x-max-length-bytes", AMQPValue::LongLongInt(i64::try_from(limits.bytes).unwrap_or(i64::MAX))),
+        ("x-overflow", text("reject-publish")),
         // Looking at a message counts as a delivery, and RabbitMQ 4 drops a message after 20 of them.
         ("x-delivery-limit", AMQPValue::LongLongInt(i32::MAX.into())),
     ])

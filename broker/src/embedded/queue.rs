@@ -14,8 +14,9 @@ use futures_util::StreamExt;
 use futures_util::stream;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use warren_protocol::dead_letter::{DeadLetter, Letter};
 use warren_protocol::ports::{
-    Deliveries, Delivery, HEADER_ATTEMPTS, Message, QueueError, QueueName, Settle, Settlement, WorkQueue,
+    Deliveries, Delivery, Message, QueueError, QueueName, Settle, Settlement, SourceQueue, Way, WorkQueue,
 };
 
 use super::store::{Store, StoreError};
@@ -58,10 +59,15 @@ impl Queues {
                 hold = consumer.queue.take(consumer.id) => hold,
                 () = self.closing.cancelled() => return None,
             };
-            let redelivered = hold.redelivered();
+            let (redelivered, attempts) = (hold.redelivered(), hold.attempts());
             match read(&consumer.queue.messages, vec![hold.sequence()]).await.map(|mut messages| messages.pop()) {
                 Ok(Some(message)) => {
-                    return Some(Delivery::new(message, redelivered, Box::new(LocalSettle { hold, queues: self.clone() })));
+                    return Some(Delivery::new(
+                        message,
+                        redelivered,
+                        attempts,
+                        Box::new(LocalSettle { hold, queues: self.clone() }),
+                    ));
                 }
                 // Nobody can read it: it stays where it is, and the others go on.
                 outcome => {
@@ -77,13 +83,7 @@ impl Queues {
 #[async_trait]
 impl WorkQueue for Queues {
     async fn publish(&self, queue: QueueName, message: Message) -> Result<(), QueueError> {
-        let queue = Arc::clone(self.queue(queue));
-        let value = record::encode(&message).map_err(|error| QueueError::Unavailable(error.to_string()))?;
-        let prepare = move |batch: &mut OwnedWriteBatch| {
-            let added = queue.add(batch, value);
-            move || added.map(|(sequence, item)| queue.wait(sequence, item)).ok_or(QueueError::Full(queue.name))
-        };
-        self.writer.commit(message.body.len(), prepare).await.map_err(unavailable)?
+        self.enqueue(queue, message).await
     }
 
     async fn consume(&self, queue: QueueName, prefetch: NonZeroU16) -> Result<Deliveries, QueueError> {
@@ -106,6 +106,41 @@ impl WorkQueue for Queues {
         read(&queue.messages, queue.first(limit)).await.map_err(QueueError::Unavailable)
     }
 
+    async fn sift(&self, queue: QueueName) -> Result<Deliveries, QueueError> {
+        let queue = Arc::clone(self.queue(queue));
+        let visit = Consumer { id: queue.visit(), queue };
+        let found = stream::unfold((self.clone(), visit, 0), |(queues, visit, after)| async move {
+            let mut after = after;
+            loop {
+                let hold = visit.queue.take_after(visit.id, after)?;
+                after = hold.sequence();
+                let (redelivered, attempts) = (hold.redelivered(), hold.attempts());
+                let message = read(&visit.queue.messages, vec![after]).await.ok().and_then(|mut messages| messages.pop());
+                // A damaged one is told of when it is consumed.
+                let Some(message) = message else { continue };
+                let settle = Box::new(LocalSettle { hold, queues: queues.clone() });
+                return Some((Delivery::new(message, redelivered, attempts, settle), (queues, visit, after)));
+            }
+        });
+        Ok(found.boxed())
+    }
+
+    async fn find_source(&self, _: &SourceQueue) -> Result<(), QueueError> {
+        Err(NO_SOURCES)
+    }
+
+    async fn open_source(&self, _: &SourceQueue) -> Result<(), QueueError> {
+        Err(NO_SOURCES)
+    }
+
+    async fn consume_source(&self, _: &SourceQueue, _: NonZeroU16) -> Result<Deliveries, QueueError> {
+        Err(NO_SOURCES)
+    }
+
+    async fn remove_source(&self, _: &SourceQueue) -> Result<(), QueueError> {
+        Err(NO_SOURCES)
+    }
+
     async fn purge(&self, queue: QueueName) -> Result<u64, QueueError> {
         let queue = Arc::clone(self.queue(queue));
         let prepare = move |batch: &mut OwnedWriteBatch| {
@@ -115,6 +150,9 @@ impl WorkQueue for Queues {
         self.writer.commit(0, prepare).await.map_err(unavailable)
     }
 }
+
+const NO_SOURCES: QueueError =
+    QueueError::Unsupported("the embedded broker has no foreign exchanges and queues: sources need RabbitMQ (broker.url)");
 
 /// A consumer; what it holds goes back when it is dropped.
 struct Consumer {
@@ -136,13 +174,19 @@ struct LocalSettle {
 #[async_trait]
 impl Settle for LocalSettle {
     async fn check(&self) -> Result<(), QueueError> {
-        if self.hold.is_held() { Ok(()) } else { Err(QueueError::Lost(self.hold.queue().name)) }
+        if self.hold.is_held() { Ok(()) } else { Err(QueueError::Lost(self.hold.queue().name.to_string())) }
+    }
+
+    async fn bury(&self, message: &Message, letter: Letter) -> Result<(), QueueError> {
+        let source = self.hold.queue().name.to_string();
+        let letter = letter.of(message.clone(), &source, self.hold.attempts());
+        self.queues.enqueue(QueueName::DeadLetters, letter).await
     }
 
     async fn settle(self: Box<Self>, message: Message, settlement: Settlement) -> Result<(), QueueError> {
         let Self { hold, queues } = *self;
         let name = hold.queue().name;
-        let unsettled = hold.settle().ok_or(QueueError::Lost(name))?;
+        let unsettled = hold.settle().ok_or_else(|| QueueError::Lost(name.to_string()))?;
         match settlement {
             Settlement::Done => queues.remove(unsettled).await,
             Settlement::Retry { after } if name == QueueName::Links => {
@@ -153,9 +197,14 @@ impl Settle for LocalSettle {
                 Ok(())
             }
             Settlement::DeadLetter { reason, detail } => {
-                let letter = dead_letter(message, reason, detail, name, unsettled.attempts());
-                queues.bury(unsettled, letter).await
+                let letter = Letter::new(reason, detail).of(message, &name.to_string(), unsettled.attempts());
+                queues.pass_on(unsettled, QueueName::DeadLetters, letter).await
             }
+            Settlement::Return(Way::Queue(queue)) => {
+                let original = Message { reply_to: None, ..DeadLetter::from(message).message };
+                queues.pass_on(unsettled, queue, original).await
+            }
+            Settlement::Return(Way::Source(_)) => Err(NO_SOURCES),
         }
     }
 }
@@ -182,37 +231,35 @@ impl Queues {
         self.writer.commit(message.body.len(), prepare).await.map_err(unavailable)
     }
 
-    /// Moves a message to the dead letters: one commit, so that it is never in both or neither.
-    async fn bury(&self, unsettled: Unsettled, letter: Message) -> Result<(), QueueError> {
-        let value = record::encode(&letter).map_err(|error| QueueError::Unavailable(error.to_string()))?;
-        let dead_letters = Arc::clone(&self.dead_letters);
+    async fn enqueue(&self, queue: QueueName, message: Message) -> Result<(), QueueError> {
+        let queue = Arc::clone(self.queue(queue));
+        let value = record::encode(&message).map_err(|error| QueueError::Unavailable(error.to_string()))?;
         let prepare = move |batch: &mut OwnedWriteBatch| {
-            let added = dead_letters.add(batch, value);
+            let added = queue.add(batch, value);
+            move || added.map(|(sequence, item)| queue.wait(sequence, item)).ok_or(QueueError::Full(queue.name))
+        };
+        self.writer.commit(message.body.len(), prepare).await.map_err(unavailable)?
+    }
+
+    /// Moves a message to another queue: one commit, so that it is never in both or neither.
+    async fn pass_on(&self, unsettled: Unsettled, to: QueueName, message: Message) -> Result<(), QueueError> {
+        let value = record::encode(&message).map_err(|error| QueueError::Unavailable(error.to_string()))?;
+        let to = Arc::clone(self.queue(to));
+        let prepare = move |batch: &mut OwnedWriteBatch| {
+            let added = to.add(batch, value);
             if added.is_some() {
                 unsettled.remove(batch);
             }
             move || {
                 // Dropped unsettled, it comes again.
-                let (sequence, item) = added.ok_or(QueueError::Full(QueueName::DeadLetters))?;
+                let (sequence, item) = added.ok_or(QueueError::Full(to.name))?;
                 unsettled.done();
-                dead_letters.wait(sequence, item);
+                to.wait(sequence, item);
                 Ok(())
             }
         };
-        self.writer.commit(letter.body.len(), prepare).await.map_err(unavailable)?
+        self.writer.commit(message.body.len(), prepare).await.map_err(unavailable)?
     }
-}
-
-fn dead_letter(mut message: Message, reason: String, detail: String, source: QueueName, attempts: u32) -> Message {
-    let before: u32 = message.headers.get(HEADER_ATTEMPTS).and_then(|count| count.parse().ok()).unwrap_or(0);
-    let attempts = attempts.saturating_add(before);
-    message.headers.extend([
-        ("warren-reason".to_owned(), reason),
-        ("warren-detail".to_owned(), detail),
-        ("warren-source".to_owned(), source.to_string()),
-        (HEADER_ATTEMPTS.to_owned(), attempts.to_string()),
-    ]);
-    message
 }
 
 /// Reads messages by their sequences; those that are not there any more are left out.

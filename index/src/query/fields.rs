@@ -34,7 +34,9 @@ impl Planner<'_> {
                     None => self.in_all_texts_each(text, *minimum, wanted, boost),
                 }
             }
-            ClauseKind::Phrase { field: Some(name), text, slop } => self.in_field(name, text, Wanted::Phrase { slop: *slop }, boost),
+            ClauseKind::Phrase { field: Some(name), text, slop } => {
+                self.in_field(name, text, Wanted::Phrase { slop: *slop }, boost)
+            }
             ClauseKind::Phrase { field: None, text, slop } => self.in_all_texts(text, Wanted::Phrase { slop: *slop }, boost),
             ClauseKind::Terms { field, values } => self.terms(field, values, boost),
             ClauseKind::Range { field, lower, upper } => self.range(field, lower, upper, boost),
@@ -100,13 +102,7 @@ impl Planner<'_> {
     }
 
     /// The text as a number, a date or a boolean, which a dynamic field may hold as well as words.
-    fn dynamic_value(
-        &mut self,
-        dynamic: DynamicFields,
-        path: &str,
-        text: &str,
-        boost: f32,
-    ) -> Result<Option<Node>, SearchError> {
+    fn dynamic_value(&mut self, dynamic: DynamicFields, path: &str, text: &str, boost: f32) -> Result<Option<Node>, SearchError> {
         let value = json_term(dynamic.values, path);
         let term = if let Some(date) = date_from_text(text).and_then(tantivy::DateTime::try_from_utc) {
             with_value(value, date)

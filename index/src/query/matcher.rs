@@ -57,7 +57,9 @@ impl Matcher {
                 let word = folded(word);
                 let chars = word.chars().count();
                 if chars > MAX_NEAR_CHARS {
-                    return Err(format!("{word:?} has {chars} characters: with typos, words of up to {MAX_NEAR_CHARS} are found"));
+                    return Err(format!(
+                        "{word:?} has {chars} characters: with typos, words of up to {MAX_NEAR_CHARS} are found"
+                    ));
                 }
                 let prefix_bytes = word.chars().take(*prefix_chars as usize).map(char::len_utf8).sum();
                 let (prefix, rest) = word.split_at(prefix_bytes);

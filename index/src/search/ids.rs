@@ -1,77 +1,47 @@
-//! The ids of everything that a query matches, in their order, page by page: whoever goes on behind the last id of a page
-//! misses none and gets none twice, whatever is written, merged or deleted meanwhile.
-
-use std::collections::BinaryHeap;
-use std::ops::Bound;
+//! The ids of the documents in one segment.
 
 use tantivy::columnar::StrColumn;
-use tantivy::query::{EnableScoring, Weight};
-use tantivy::{SegmentReader, TantivyError};
-use warren_protocol::Query;
+use tantivy::{DocId, SegmentReader, TantivyError};
 
-use crate::error::SearchError;
-use crate::partition::PartitionIndex;
 use crate::schema::ID;
 
-impl PartitionIndex {
-    /// The first `limit` ids behind `after` of documents that match.
-    pub fn matching_ids(&self, query: &Query, after: Option<&str>, limit: usize) -> Result<Vec<String>, SearchError> {
-        let searcher = self.searcher();
-        let query = self.plan(query, None)?.query();
-        let weight = query.weight(EnableScoring::disabled_from_searcher(&searcher))?;
-        let mut ids = Vec::new();
-        for segment in searcher.segment_readers() {
-            let Some(column) = segment.fast_fields().str(ID)? else { continue };
-            let first = first_ordinal(&column, after)?;
-            let ordinals = smallest(weight.as_ref(), segment, &column, first, limit)?;
-            let mut valid = true;
-            let known = column.dictionary().sorted_ords_to_term_cb(&ordinals, |id| match std::str::from_utf8(id) {
-                Ok(id) => ids.push(id.to_owned()),
-                Err(_) => valid = false,
-            });
-            if !(known.map_err(TantivyError::from)? && valid) {
-                return Err(TantivyError::InternalError("a document has no id".to_owned()).into());
-            }
+/// Their ordinals are in the order of the ids.
+pub(super) struct IdColumn(StrColumn);
+
+impl IdColumn {
+    pub(super) fn open(segment: &SegmentReader) -> Result<Self, TantivyError> {
+        let ids = segment.fast_fields().str(ID)?;
+        ids.map(Self).ok_or_else(|| TantivyError::InternalError("a segment has no ids".to_owned()))
+    }
+
+    pub(super) fn ordinal(&self, document: DocId) -> u64 {
+        self.0.ords().first(document).unwrap_or(u64::MAX)
+    }
+
+    pub(super) fn text(&self, ordinal: u64) -> Result<String, TantivyError> {
+        let mut id = String::new();
+        if !self.0.ord_to_str(ordinal, &mut id)? {
+            return Err(TantivyError::InternalError(format!("a segment has no id {ordinal}")));
         }
-        // An id is live in one segment only.
-        ids.sort_unstable();
-        ids.truncate(limit);
-        Ok(ids)
+        Ok(id)
+    }
+
+    /// The ordinal of the first id behind this one.
+    pub(super) fn first_behind(&self, id: &str) -> Result<u64, TantivyError> {
+        first_number(self.0.num_terms() as u64, |ordinal| Ok(self.text(ordinal)?.as_str() > id))
     }
 }
 
-/// Ordinals of a segment's dictionary are in the order of its ids: the one behind `after`.
-fn first_ordinal(column: &StrColumn, after: Option<&str>) -> Result<u64, TantivyError> {
-    let Some(after) = after else { return Ok(0) };
-    let (lower, _) = column.dictionary().term_bounds_to_ord(Bound::Excluded(after), Bound::Unbounded)?;
-    Ok(match lower {
-        Bound::Included(ordinal) => ordinal,
-        Bound::Excluded(ordinal) => ordinal + 1,
-        Bound::Unbounded => 0,
-    })
-}
-
-/// The `limit` smallest ordinals from `first` on, in order, of live documents that match.
-fn smallest(
-    weight: &dyn Weight,
-    segment: &SegmentReader,
-    column: &StrColumn,
-    first: u64,
-    limit: usize,
-) -> Result<Vec<u64>, TantivyError> {
-    let mut heap = BinaryHeap::new();
-    weight.for_each_no_score(segment, &mut |documents| {
-        for document in documents {
-            let ordinal = column.ords().first(*document).filter(|ordinal| *ordinal >= first);
-            let Some(ordinal) = ordinal.filter(|_| !segment.is_deleted(*document)) else { continue };
-            if heap.len() < limit {
-                heap.push(ordinal);
-            } else if let Some(mut largest) = heap.peek_mut()
-                && ordinal < *largest
-            {
-                *largest = ordinal;
-            }
+/// The first of the numbers below `end` from which on `holds` holds; `end` if there is none.
+pub(super) fn first_number(end: u64, holds: impl Fn(u64) -> Result<bool, TantivyError>) -> Result<u64, TantivyError> {
+    let (mut low, mut high) = (0, end);
+    while low < high {
+        let middle = low + (high - low) / 2;
+        if holds(middle)? {
+            high = middle;
+        } else {
+            low = middle + 1;
         }
-    })?;
-    Ok(heap.into_sorted_vec())
+    }
+    Ok(low)
 }

@@ -4,7 +4,7 @@
 //! differ in the last bits, and where a difference falls on the edge of a rounding step, in the last of the five digits too. So what tantivy
 //! says selects candidates, with a margin for its error, and their scores are summed again here: in the order of the query, in 64 bits.
 
-use tantivy::query::{EnableScoring, Occur, Scorer, Weight};
+use tantivy::query::{Bm25StatisticsProvider, EnableScoring, Occur, Scorer, Weight};
 use tantivy::{DocId, Searcher, SegmentReader, TantivyError};
 use warren_protocol::search::round_score;
 
@@ -25,12 +25,17 @@ enum Shape {
 
 impl Scoring {
     /// `None` for a query that matches nothing.
-    pub(crate) fn new(plan: &Plan, searcher: &Searcher) -> Result<Option<Self>, TantivyError> {
+    pub(crate) fn new(
+        plan: &Plan,
+        searcher: &Searcher,
+        statistics: &dyn Bm25StatisticsProvider,
+    ) -> Result<Option<Self>, TantivyError> {
         let Some(root) = plan.root() else {
             return Ok(None);
         };
         let mut weights = Vec::new();
-        let shape = shape(root, searcher, &mut weights)?;
+        let enabled = EnableScoring::enabled_from_statistics_provider(statistics, searcher);
+        let shape = shape(root, enabled, &mut weights)?;
         Ok(Some(Self { shape, weights }))
     }
 
@@ -48,18 +53,18 @@ impl Scoring {
     }
 }
 
-fn shape(node: &Node, searcher: &Searcher, weights: &mut Vec<Box<dyn Weight>>) -> Result<Shape, TantivyError> {
+fn shape(node: &Node, scoring: EnableScoring<'_>, weights: &mut Vec<Box<dyn Weight>>) -> Result<Shape, TantivyError> {
     Ok(match node {
         Node::Leaf(query) => {
-            weights.push(query.weight(EnableScoring::enabled_from_searcher(searcher))?);
+            weights.push(query.weight(scoring)?);
             Shape::Leaf(weights.len() - 1)
         }
         Node::Bool(children) => {
-            let children = children.iter().map(|(occur, child)| Ok((*occur, shape(child, searcher, weights)?)));
+            let children = children.iter().map(|(occur, child)| Ok((*occur, shape(child, scoring, weights)?)));
             Shape::Bool(children.collect::<Result<_, TantivyError>>()?)
         }
         Node::AtLeast(minimum, children) => {
-            let children = children.iter().map(|child| shape(child, searcher, weights));
+            let children = children.iter().map(|child| shape(child, scoring, weights));
             Shape::AtLeast(*minimum, children.collect::<Result<_, TantivyError>>()?)
         }
     })

@@ -6,40 +6,40 @@
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
 
-use tantivy::query::{EnableScoring, Query, Weight};
+use tantivy::query::{Bm25StatisticsProvider, EnableScoring, Query, Weight};
 use tantivy::schema::Field;
 use tantivy::{DocAddress, DocId, Searcher, SegmentReader, TantivyError};
-use warren_protocol::search::round_score;
+use warren_protocol::rpc::Place;
+use warren_protocol::search::{SortValue, round_score};
 
-use super::scoring::Scoring;
+use super::Ranked;
+use super::ids::IdColumn;
+use super::scoring::{Scoring, SegmentScoring};
+use super::statistics::Basis;
+use crate::error::SearchError;
 use crate::query::Plan;
-use crate::schema::{Fields, ID};
 
-/// A document among the best.
-#[derive(Debug)]
-pub(crate) struct Best {
-    pub(crate) id: String,
-    /// Rounded.
-    pub(crate) score: f32,
-    pub(crate) address: DocAddress,
-}
-
-/// The best `wanted` documents, in order.
-pub(crate) fn best(
+/// The best `wanted` documents, in order; of those behind `after`.
+pub(super) fn best(
     plan: &Plan,
     query: &dyn Query,
-    searcher: &Searcher,
-    fields: &Fields,
+    basis: &Basis<'_>,
     wanted: usize,
-) -> Result<Vec<Best>, TantivyError> {
+    after: Option<&Place>,
+) -> Result<Vec<Ranked>, SearchError> {
+    let searcher = basis.searcher;
     let wanted = wanted.min(usize::try_from(searcher.num_docs()).unwrap_or(usize::MAX));
-    let Some(scoring) = Scoring::new(plan, searcher)?.filter(|_| wanted > 0) else {
+    if wanted == 0 {
+        return Ok(Vec::new());
+    }
+    let Some(scoring) = Scoring::new(plan, searcher, basis)? else {
         return Ok(Vec::new());
     };
     let search = Search {
-        weight: query.weight(EnableScoring::enabled_from_searcher(searcher))?,
+        weight: query.weight(EnableScoring::enabled_from_statistics_provider(basis, searcher))?,
         margin: scoring.margin(),
-        skews: skews(searcher, &plan.sought.text_fields())?,
+        skews: skews(basis, &plan.sought.text_fields())?,
+        after: after.map(Cursor::at).transpose()?,
         scoring,
         searcher,
     };
@@ -53,13 +53,13 @@ pub(crate) fn best(
         if round_score((f64::from(least) * (1.0 + search.margin)) as f32) < last {
             ranked.truncate(wanted);
         } else {
-            ranked = search.second_pass(wanted, last, fields)?;
+            ranked = search.second_pass(wanted, last)?;
         }
     }
     let mut best = with_ids(searcher, ranked)?;
-    best.sort_unstable_by(|left, right| right.score.total_cmp(&left.score).then_with(|| left.id.cmp(&right.id)));
+    best.sort_unstable_by(|(left, one), (right, other)| right.total_cmp(left).then_with(|| one.id.cmp(&other.id)));
     best.truncate(wanted);
-    Ok(best)
+    Ok(best.into_iter().map(|(_, ranked)| ranked).collect())
 }
 
 struct Search<'a> {
@@ -68,7 +68,47 @@ struct Search<'a> {
     margin: f64,
     /// For each segment, by what factor the scores in it may exceed the block maxima.
     skews: Vec<f64>,
+    after: Option<Cursor<'a>>,
     searcher: &'a Searcher,
+}
+
+/// Where the page before ended.
+#[derive(Clone, Copy)]
+struct Cursor<'a> {
+    score: f32,
+    id: &'a str,
+}
+
+impl<'a> Cursor<'a> {
+    fn at(place: &'a Place) -> Result<Self, SearchError> {
+        match place.values.as_slice() {
+            [SortValue::F64(score)] => Ok(Self { score: *score as f32, id: &place.id }),
+            _ => Err(SearchError::InvalidRequest { field: "after", detail: "the cursor belongs to another sort".to_owned() }),
+        }
+    }
+}
+
+/// The documents of one segment that are behind the cursor.
+struct Behind<'a> {
+    score: f32,
+    /// The scores that surely round to less than the cursor's, those that surely round to it, and those that surely round to more.
+    surely: (f64, std::ops::Range<f64>, f64),
+    scoring: SegmentScoring<'a>,
+    ids: IdColumn,
+    first_id: u64,
+}
+
+impl Behind<'_> {
+    /// Documents must come in ascending order.
+    fn has(&mut self, document: DocId, score: f32) -> bool {
+        let (less, same, more) = &self.surely;
+        let exact = f64::from(score);
+        if exact <= *less || exact >= *more {
+            return exact <= *less;
+        }
+        let rounded = if same.contains(&exact) { self.score } else { self.scoring.rounded(document, score) };
+        rounded < self.score || (rounded == self.score && self.ids.ordinal(document) >= self.first_id)
+    }
 }
 
 /// Compared by the score of tantivy, then by the address.
@@ -108,6 +148,25 @@ impl Search<'_> {
         ((f64::from(score) / (self.skews[segment as usize] * (1.0 + self.margin))) as f32).next_down()
     }
 
+    fn behind(&self, segment: &SegmentReader) -> Result<Option<Behind<'_>>, TantivyError> {
+        let Some(Cursor { score, id }) = self.after else {
+            return Ok(None);
+        };
+        let (lowest, same, above) = self.rounding_to(score);
+        let surely = (f64::from(lowest) * (1.0 - self.margin) - f64::MIN_POSITIVE, same, f64::from(above) * (1.0 + self.margin));
+        let ids = IdColumn::open(segment)?;
+        let first_id = ids.first_behind(id)?;
+        Ok(Some(Behind { score, surely, scoring: self.scoring.in_segment(segment)?, ids, first_id }))
+    }
+
+    /// The lowest score that rounds to this one; those of tantivy that surely do, without the cost of rounding them; and the lowest that
+    /// rounds to more.
+    fn rounding_to(&self, rounded: f32) -> (f32, std::ops::Range<f64>, f32) {
+        let lowest = lowest_score(|score| round_score(score) >= rounded);
+        let above = lowest_score(|score| round_score(score) > rounded);
+        (lowest, f64::from(lowest) * (1.0 + self.margin)..f64::from(above) * (1.0 - self.margin), above)
+    }
+
     /// The best `limit` documents by the scores of tantivy. The others have no better score than the worst of these, within the margin.
     fn first_pass(&self, limit: usize) -> Result<Vec<Candidate>, TantivyError> {
         let mut heap = BinaryHeap::with_capacity(limit);
@@ -117,14 +176,16 @@ impl Search<'_> {
                 _ => f32::MIN,
             };
             let mut known = threshold(&heap);
+            let mut behind = self.behind(segment)?;
             self.weight.for_each_pruning(known, segment, &mut |document, score| {
-                if segment.is_deleted(document) {
+                let full = heap.len() == limit;
+                if segment.is_deleted(document)
+                    || (full && heap.peek().is_some_and(|Reverse(worst)| score <= worst.score))
+                    || behind.as_mut().is_some_and(|behind| !behind.has(document, score))
+                {
                     return known;
                 }
-                if heap.len() == limit {
-                    if heap.peek().is_some_and(|Reverse(worst)| score <= worst.score) {
-                        return known;
-                    }
+                if full {
                     heap.pop();
                 }
                 heap.push(Reverse(Candidate { score, address: DocAddress::new(number, document) }));
@@ -149,22 +210,17 @@ impl Search<'_> {
     }
 
     /// The best `wanted` documents of each segment, by rounded score and id, among those that round to `least` or more.
-    fn second_pass(&self, wanted: usize, least: f32, fields: &Fields) -> Result<Vec<(f32, DocAddress)>, TantivyError> {
-        let lowest = lowest_score(|score| round_score(score) >= least);
-        let above = lowest_score(|score| round_score(score) > least);
-        // Between these a score surely rounds to `least`, without the cost of rounding it.
-        let tied = f64::from(lowest) * (1.0 + self.margin)..f64::from(above) * (1.0 - self.margin);
+    fn second_pass(&self, wanted: usize, least: f32) -> Result<Vec<(f32, DocAddress)>, TantivyError> {
+        let (lowest, tied, _) = self.rounding_to(least);
         let mut ranked = Vec::new();
         for (number, segment) in self.segments() {
-            let ids = segment.fast_fields().str(fields.schema.get_field_name(fields.id))?;
-            let Some(ids) = ids else { continue };
-            // Ordinals of a dictionary are in the order of its entries.
-            let ordinals = ids.ords();
+            let ids = IdColumn::open(segment)?;
+            let mut behind = self.behind(segment)?;
             let mut scoring = self.scoring.in_segment(segment)?;
             let mut heap: BinaryHeap<Reverse<(OrderedScore, Reverse<u64>, DocId)>> = BinaryHeap::with_capacity(wanted);
             let threshold = self.threshold(number, lowest);
             self.weight.for_each_pruning(threshold, segment, &mut |document, score| {
-                if segment.is_deleted(document) {
+                if segment.is_deleted(document) || behind.as_mut().is_some_and(|behind| !behind.has(document, score)) {
                     return threshold;
                 }
                 let rounded = if tied.contains(&f64::from(score)) { least } else { scoring.rounded(document, score) };
@@ -172,8 +228,7 @@ impl Search<'_> {
                 if rounded < least || (full && heap.peek().is_some_and(|Reverse((worst, ..))| rounded < worst.0)) {
                     return threshold;
                 }
-                let ordinal = ordinals.first(document).unwrap_or(u64::MAX);
-                let entry = Reverse((OrderedScore(rounded), Reverse(ordinal), document));
+                let entry = Reverse((OrderedScore(rounded), Reverse(ids.ordinal(document)), document));
                 if !full {
                     heap.push(entry);
                 } else if let Some(mut worst) = heap.peek_mut()
@@ -230,20 +285,17 @@ fn lowest_score(holds: impl Fn(f32) -> bool) -> f32 {
 
 /// By what factor the scores in each segment may exceed its block maxima.
 ///
-/// A block keeps the word frequency and the field length that score best under the average length of the segment; under the average over all
-/// segments another document of the block may be the best. Its score exceeds that of the kept one by no more than the ratio of the two averages.
-fn skews(searcher: &Searcher, texts: &[Field]) -> Result<Vec<f64>, TantivyError> {
-    let segments = searcher.segment_readers();
+/// A block keeps the word frequency and the field length that score best under the average length of the segment; under the average that is
+/// scored by another document of the block may be the best. Its score exceeds that of the kept one by no more than the ratio of the two
+/// averages.
+fn skews(basis: &Basis<'_>, texts: &[Field]) -> Result<Vec<f64>, TantivyError> {
+    let segments = basis.searcher.segment_readers();
     let mut skews = vec![1.0_f64; segments.len()];
-    let documents: u64 = segments.iter().map(|segment| u64::from(segment.max_doc())).sum();
     for field in texts {
-        let words = segments
-            .iter()
-            .map(|segment| Ok(segment.inverted_index(*field)?.total_num_tokens()))
-            .collect::<Result<Vec<_>, TantivyError>>()?;
-        let average = words.iter().sum::<u64>() as f64 / documents as f64;
-        for ((skew, segment), words) in skews.iter_mut().zip(segments).zip(words) {
-            if words > 0 {
+        let average = basis.total_num_tokens(*field)? as f64 / basis.total_num_docs()? as f64;
+        for (skew, segment) in skews.iter_mut().zip(segments) {
+            let words = segment.inverted_index(*field)?.total_num_tokens();
+            if words > 0 && average > 0.0 {
                 let own = words as f64 / f64::from(segment.max_doc());
                 *skew = skew.max(own / average).max(average / own);
             }
@@ -252,21 +304,14 @@ fn skews(searcher: &Searcher, texts: &[Field]) -> Result<Vec<f64>, TantivyError>
     Ok(skews)
 }
 
-fn with_ids(searcher: &Searcher, mut ranked: Vec<(f32, DocAddress)>) -> Result<Vec<Best>, TantivyError> {
+fn with_ids(searcher: &Searcher, mut ranked: Vec<(f32, DocAddress)>) -> Result<Vec<(f32, Ranked)>, TantivyError> {
     ranked.sort_unstable_by_key(|(_, address)| *address);
     let mut best = Vec::with_capacity(ranked.len());
     for of_segment in ranked.chunk_by(|(_, left), (_, right)| left.segment_ord == right.segment_ord) {
-        let segment = searcher.segment_reader(of_segment[0].1.segment_ord);
-        let ids = segment.fast_fields().str(ID)?;
-        let ids = ids.ok_or_else(|| TantivyError::InternalError("a segment has no ids".to_owned()))?;
-        let mut id = String::new();
+        let ids = IdColumn::open(searcher.segment_reader(of_segment[0].1.segment_ord))?;
         for (score, address) in of_segment {
-            let ordinal = ids.ords().first(address.doc_id);
-            let known = ordinal.map(|ordinal| ids.ord_to_str(ordinal, &mut id)).transpose()?;
-            if known != Some(true) {
-                return Err(TantivyError::InternalError(format!("{address:?} has no id")));
-            }
-            best.push(Best { id: id.clone(), score: *score, address: *address });
+            let id = ids.text(ids.ordinal(address.doc_id))?;
+            best.push((*score, Ranked { id, score: Some(*score), values: Vec::new(), address: *address }));
         }
     }
     Ok(best)

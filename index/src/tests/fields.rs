@@ -1,6 +1,6 @@
 //! Each kind of field is found by what it holds.
 
-use super::{definition, filled, hits, matching, refusal};
+use super::{Searching, definition, filled, hits, matching, refusal};
 
 const DEFINITION: &str = r#"{"fields":{"title":{"type":"text","analyzer":"english","boost":2},"body":{"type":"text"},
     "code":{"type":"text","analyzer":"keyword"},"section":{"type":"keyword"},"size":{"type":"integer"},"price":{"type":"float"},
@@ -158,7 +158,7 @@ fn defined_and_dynamic_fields_are_searched_by_their_types() {
 fn words_of_a_dynamic_field_count_more_the_rarer_they_are() {
     let documents = [("1", r#"{"text":"common"}"#), ("2", r#"{"text":"common"}"#), ("3", r#"{"text":"common and rare"}"#)];
     let (_directory, index) = filled(&definition("{}"), &documents);
-    let [common, rare] = ["text:common", "text:rare"].map(|query| hits(&index, query, 1)[0].score);
+    let [common, rare] = ["text:common", "text:rare"].map(|query| hits(&index, query, 1)[0].score.unwrap());
     assert!(0.0 < common && common < rare, "{common}, {rare}");
     assert_eq!(hits(&index, "text:(common rare)", 3)[0].id, "3");
 }

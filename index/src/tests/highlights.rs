@@ -2,8 +2,8 @@
 
 use warren_protocol::Query;
 
-use super::{definition, filled, spec};
-use crate::{PartitionIndex, SearchSpec};
+use super::{SearchSpec, Searching, definition, filled, spec};
+use crate::PartitionIndex;
 
 fn passages(index: &PartitionIndex, query: &str) -> Vec<(String, Vec<String>)> {
     let spec = SearchSpec { highlight: true, max_bytes: 1_000_000, ..spec(query, 1) };
@@ -40,7 +40,8 @@ fn words_are_marked_where_they_were_sought_and_html_is_escaped() {
     assert_eq!(passages(&index, "id:needle"), []);
     assert_eq!(passages(&index, "*"), []);
 
-    let fetched = index.fetch(&["needle".to_owned()], Some(&Query::parse("title:server +(", true).unwrap())).unwrap().remove(0).unwrap();
+    let fetched =
+        index.fetch(&["needle".to_owned()], Some(&Query::parse("title:server +(", true).unwrap())).unwrap().remove(0).unwrap();
     assert_eq!(fetched.highlights.keys().collect::<Vec<_>>(), ["title"]);
     assert_eq!(fetched.body, body.as_bytes());
 }

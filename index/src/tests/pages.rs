@@ -49,7 +49,8 @@ fn every_example_of_the_page_finds_what_it_says() {
     }
     assert_eq!(kinds.len(), 18, "of each kind: {kinds:?}");
 
-    let rows = page.lines().skip_while(|line| !line.starts_with("| query | finds |")).skip(2).take_while(|line| line.starts_with('|'));
+    let rows =
+        page.lines().skip_while(|line| !line.starts_with("| query | finds |")).skip(2).take_while(|line| line.starts_with('|'));
     let mut count = 0;
     for row in rows {
         // A bar within a cell has a backslash before it.

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use warren_protocol::IndexDefinition;
 use warren_protocol::search::round_score;
 
-use super::{Random, checkpoint, definition, hits, open, parsed, spec};
+use super::{Random, Searching, checkpoint, definition, hits, open, parsed, spec};
 use crate::PartitionIndex;
 use crate::query::Plan;
 
@@ -80,7 +80,7 @@ fn ranking(index: &PartitionIndex, query: &str) -> Vec<(f32, String)> {
     let tantivy_query = plan.query();
     let mut matches: Vec<_> = searcher.search(&*tantivy_query, &DocSetCollector).unwrap().into_iter().collect();
     matches.sort_unstable();
-    let scoring = crate::search::scoring::Scoring::new(&plan, &searcher).unwrap().unwrap();
+    let scoring = crate::search::scoring::Scoring::new(&plan, &searcher, &searcher).unwrap().unwrap();
     let weight = tantivy_query.weight(EnableScoring::enabled_from_searcher(&searcher)).unwrap();
     let mut segments = HashMap::new();
     let mut ranking = Vec::new();
@@ -111,7 +111,7 @@ fn assert_exact(index: &PartitionIndex, random: &mut Random, queries: usize) {
         let expected = ranking(index, &query);
         for wanted in [1, 2, 3, 10, 50, 100_000] {
             let result = index.search(&spec(&query, wanted)).unwrap();
-            let found: Vec<(f32, String)> = result.hits.into_iter().map(|hit| (hit.score, hit.id)).collect();
+            let found: Vec<(f32, String)> = result.hits.into_iter().map(|hit| (hit.score.unwrap(), hit.id)).collect();
             assert_eq!(found, expected[..wanted.min(expected.len())], "{query}, {wanted} wanted");
             assert_eq!(result.total, Some(expected.len() as u64), "{query}");
         }
@@ -145,7 +145,7 @@ fn answers(index: &PartitionIndex, seed: u64) -> Vec<(String, Vec<(f32, String)>
     queries
         .into_iter()
         .map(|query| {
-            let found = hits(index, &query, 25).into_iter().map(|hit| (hit.score, hit.id)).collect();
+            let found = hits(index, &query, 25).into_iter().map(|hit| (hit.score.unwrap(), hit.id)).collect();
             (query, found)
         })
         .collect()

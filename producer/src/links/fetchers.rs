@@ -13,8 +13,9 @@ use serde_json::json;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
+use warren_protocol::dead_letter::{self, Letter};
 use warren_protocol::document::IdSource;
-use warren_protocol::ports::{Delivery, HEADER_ATTEMPTS, QueueError, QueueName, Settlement, WorkQueue};
+use warren_protocol::ports::{Delivery, QueueError, QueueName, Settlement, WorkQueue};
 use warren_service::config::LinksConfig;
 use warren_service::stop::Stop;
 
@@ -233,19 +234,27 @@ impl Fetch {
     async fn settle_failed(&self, mut delivery: Delivery, error: &FetchError, verdict: Verdict) -> Result<(), QueueError> {
         let detail = error.to_string();
         let attempt = attempts(&delivery.message).saturating_add(1);
-        let settlement = match verdict {
-            Verdict::Never(reason) => Settlement::DeadLetter { reason, detail },
+        let (reason, detail) = match verdict {
+            Verdict::Never(reason) => (reason, detail),
             Verdict::Again { reason, .. } if attempt >= self.attempts => {
-                Settlement::DeadLetter { reason, detail: format!("{detail}; {attempt} attempts were made") }
+                (reason, format!("{detail}; {attempt} attempts were made"))
             }
             Verdict::Again { not_before, .. } => {
-                delivery.message.headers.insert(HEADER_ATTEMPTS.to_owned(), attempt.to_string());
+                delivery.message.headers.insert(dead_letter::ATTEMPTS.to_owned(), attempt.to_string());
                 delivery.message.headers.remove(HEADER_POSTPONED);
-                Settlement::Retry { after: pause_after(attempt).max(not_before) }
+                return delivery.settle(Settlement::Retry { after: pause_after(attempt).max(not_before) }).await;
             }
             Verdict::Later => return postpone(delivery, Duration::ZERO).await.settled,
         };
-        delivery.settle(settlement).await
+        let job = Job::of(&delivery.message).ok();
+        let letter = Letter {
+            index: job.as_ref().map(|job| job.index.to_string()),
+            document_id: job.as_ref().map(|job| job.link.document_id(&job.index).into()),
+            attempts: Some(attempt),
+            ..Letter::new(reason, detail)
+        };
+        delivery.bury(letter).await?;
+        delivery.settle(Settlement::Done).await
     }
 
     /// Downloads the link and writes its document.

@@ -1,7 +1,8 @@
 //! A link on its way through the queue.
 
 use serde::{Deserialize, Serialize};
-use warren_protocol::ports::{HEADER_ATTEMPTS, Message, QueueError, QueueName, WorkQueue};
+use warren_protocol::dead_letter;
+use warren_protocol::ports::{Message, QueueName, WorkQueue};
 use warren_protocol::{IndexName, Problem, problem::Code};
 
 use super::failure::FetchError;
@@ -71,11 +72,7 @@ pub async fn publish(queue: &dyn WorkQueue, index: &IndexName, link: &Link, titl
         ..Message::default()
     };
     queue.publish(QueueName::Links, message).await.map_err(|error| {
-        let advice = match error {
-            QueueError::Full(_) => "the fetchers do not keep up",
-            QueueError::Lost(_) | QueueError::Unavailable(_) => "a link that was kept is only replaced by itself",
-        };
-        Problem::new(Code::Unavailable, format!("{error}: feed it again later, {advice}"))
+        Problem::new(Code::Unavailable, format!("{error}: feed it again later, a link that was kept is only replaced by itself"))
     })
 }
 
@@ -86,7 +83,7 @@ pub(super) fn count(message: &Message, header: &str) -> u32 {
 
 /// The attempts that were made before.
 pub(super) fn attempts(message: &Message) -> u32 {
-    count(message, HEADER_ATTEMPTS)
+    count(message, dead_letter::ATTEMPTS)
 }
 
 #[cfg(test)]

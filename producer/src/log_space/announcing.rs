@@ -39,7 +39,8 @@ pub(super) async fn run(shared: Arc<Shared>, closing: CancellationToken) {
 async fn announce(shared: &Shared, leaving: bool) {
     let logs = written(shared);
     let reports: Vec<_> = logs.iter().map(|log| log.report()).collect();
-    let said = ProducerAnnouncement { producer: shared.id.clone(), leaving, logs: reports.clone() };
+    let said =
+        ProducerAnnouncement { producer: shared.id.clone(), leaving, logs: reports.clone(), intakes: shared.reports.all() };
     match shared.ports.bulletin.announce(&Announcement::Producer(said)).await {
         Ok(()) => {
             for (log, report) in logs.iter().zip(reports) {

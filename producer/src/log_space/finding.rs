@@ -79,7 +79,8 @@ async fn read(ports: &Ports, name: &LogName, replica: Option<PartitionReport>, l
     loop {
         let silent = |_| LogError::Unavailable("the log does not deliver its messages".to_owned());
         let next = tokio::time::timeout(NEXT_WITHIN, entries.next()).await.map_err(silent)?;
-        let LogEntry { position, message } = next.ok_or_else(|| LogError::Unavailable("the follower has ended".to_owned()))??;
+        let LogEntry { position, message, .. } =
+            next.ok_or_else(|| LogError::Unavailable("the follower has ended".to_owned()))??;
         first.get_or_insert(position);
         if reached.is_none_or(|reached| position > reached) {
             volume.bytes += message.len() as u64;

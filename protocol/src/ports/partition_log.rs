@@ -96,6 +96,8 @@ pub struct LogEntry {
     pub position: Position,
     /// What was appended.
     pub message: Bytes,
+    /// When, in Unix milliseconds by the clock of whoever appended it; `None` where the broker keeps no times.
+    pub appended_ms: Option<u64>,
 }
 
 impl LogEntry {
@@ -118,6 +120,16 @@ pub enum FollowFrom {
         /// The digest of the message there.
         digest: u32,
     },
+    /// With a message that is older than this, or the first that the log still has: all that was appended since comes.
+    Time {
+        /// Unix milliseconds. Clocks that differ by less than [`FollowFrom::CLOCKS_DIFFER_MS`] are allowed for.
+        unix_ms: u64,
+    },
+}
+
+impl FollowFrom {
+    /// How far the clocks of the broker and of Warren's processes may be apart.
+    pub const CLOCKS_DIFFER_MS: u64 = 10_000;
 }
 
 /// What a log answers besides success.

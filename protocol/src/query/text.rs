@@ -188,7 +188,10 @@ impl Parser {
         self.clauses += 1;
         if self.clauses > MAX_CLAUSES {
             if !self.lenient {
-                return Err(QueryError::TooLarge { what: format!("more than {MAX_CLAUSES} words and groups"), most: MAX_CLAUSES });
+                return Err(QueryError::TooLarge {
+                    what: format!("more than {MAX_CLAUSES} words and groups"),
+                    most: MAX_CLAUSES,
+                });
             }
             self.at = self.characters.len();
             return Ok(None);

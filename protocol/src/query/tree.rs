@@ -93,7 +93,7 @@ fn shown(value: &Value) -> &'static str {
 }
 
 /// The only entry of an object.
-fn only<'a>(object: &'a Map<String, Value>) -> Option<(&'a str, &'a Value)> {
+fn only(object: &Map<String, Value>) -> Option<(&str, &Value)> {
     let mut entries = object.iter();
     let (name, value) = entries.next()?;
     entries.next().is_none().then_some((name.as_str(), value))
@@ -109,7 +109,10 @@ impl Builder {
             let names: Vec<&str> = tree.keys().map(String::as_str).take(5).collect();
             let reason = match names.len() {
                 0 => "an empty object is no query: {\"match_all\":{}} finds all documents".to_owned(),
-                _ => format!("one kind of query is due here, and there are {}: put several into bool.must or bool.should", names.join(", ")),
+                _ => format!(
+                    "one kind of query is due here, and there are {}: put several into bool.must or bool.should",
+                    names.join(", ")
+                ),
             };
             return Err(wrong(path, reason));
         };
@@ -181,7 +184,10 @@ impl Builder {
                 for (index, tree) in trees.iter().enumerate() {
                     let path = format!("{path}[{index}]");
                     let Value::Object(tree) = tree else {
-                        return Err(wrong(&path, format!("a query is due here, as in {{\"match\":{{…}}}}, and not {}", shown(tree))));
+                        return Err(wrong(
+                            &path,
+                            format!("a query is due here, as in {{\"match\":{{…}}}}, and not {}", shown(tree)),
+                        ));
                     };
                     clauses.push(self.clause(tree, &path, depth + 1)?);
                 }

@@ -1,19 +1,25 @@
-//! `/dead-letters`: what could not be processed, and why.
+//! `/dead-letters`: what could not be processed, and why; replaying and deleting it.
+
+use std::collections::BTreeMap;
 
 use axum::Json;
 use axum::extract::State;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use warren_protocol::Problem;
-use warren_protocol::ports::{Message, QueueError, QueueName};
+use warren_protocol::dead_letter;
+use warren_protocol::ports::QueueName;
 use warren_protocol::problem::Code;
-use warren_service::http::{ApiError, ApiQuery};
+use warren_service::http::{ApiError, ApiJson, ApiPath, ApiQuery};
 
 use crate::QueryService;
+use crate::dead_letters::{self, Filter, index_of, unavailable};
 
 /// The most letters of one answer.
 const MAX_LIMIT: usize = 100;
-/// How much of a body is shown, in bytes.
+/// How much of a body is shown in a list, in bytes.
 const PREVIEW_BYTES: usize = 1024;
 
 /// Which letters to show.
@@ -24,60 +30,142 @@ pub(super) struct Parameters {
     /// How many, at most 100; the oldest come first.
     #[param(required = false, default = 20)]
     limit: usize,
+    /// Only those with this reason, such as `invalid_json`.
+    reason: Option<String>,
+    /// Only those that came by this way: `warren.intake`, `warren.source.NAME`.
+    source: Option<String>,
+    /// Only those for this index.
+    index: Option<String>,
+    /// Only those of this document.
+    document_id: Option<String>,
+    /// Only the one with this id.
+    id: Option<String>,
 }
 
 impl Default for Parameters {
     fn default() -> Self {
-        Self { limit: 20 }
+        Self { limit: 20, reason: None, source: None, index: None, document_id: None, id: None }
     }
+}
+
+/// Which letters to delete; without any parameter, all.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields, default)]
+#[into_params(parameter_in = Query)]
+pub(super) struct PurgeParameters {
+    /// Only those with this reason, such as `invalid_json`.
+    reason: Option<String>,
+    /// Only those that came by this way: `warren.intake`, `warren.source.NAME`.
+    source: Option<String>,
+    /// Only those for this index.
+    index: Option<String>,
+    /// Only those of this document.
+    document_id: Option<String>,
+    /// Only the one with this id.
+    id: Option<String>,
+}
+
+/// Which letters to replay; without any of `reason`, `source`, `index`, `document_id` and `id`, all.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct ReplayRequest {
+    /// Only those with this reason, such as `invalid_json`.
+    reason: Option<String>,
+    /// Only those that came by this way: `warren.intake`, `warren.source.NAME`.
+    source: Option<String>,
+    /// Only those for this index.
+    index: Option<String>,
+    /// Only those of this document.
+    document_id: Option<String>,
+    /// Only the one with this id.
+    id: Option<String>,
+    /// Also those whose documents were written since, or may have been.
+    force: bool,
+    /// Only those from before this moment, in Unix milliseconds: now, unless it is given. Whoever repeats a replay that
+    /// was not complete gives the moment of the first answer.
+    before_ms: Option<u64>,
 }
 
 /// The dead letters.
 #[derive(Serialize, ToSchema)]
 pub(super) struct DeadLetters {
-    /// How many there are; may be some seconds old.
+    /// How many there are, whichever are asked for; may be some seconds old.
     count: u64,
-    /// The first of them.
+    /// The first of those that are asked for.
     letters: Vec<DeadLetter>,
+    /// Whether there are more of those.
+    more: bool,
 }
 
 /// A message that could not be processed.
 #[derive(Serialize, ToSchema)]
-struct DeadLetter {
+pub(super) struct DeadLetter {
+    /// Tells it from all others.
+    id: String,
     /// A stable word for why.
     reason: Option<String>,
     /// The same for people.
     detail: Option<String>,
-    /// Where it came from.
+    /// The way that it came by.
     source: Option<String>,
     /// How often it was tried.
-    attempts: Option<String>,
-    /// Its routing key: the name of the index.
+    attempts: Option<u64>,
+    /// When it was refused, in Unix milliseconds.
+    time_ms: Option<u64>,
+    /// The index that it was meant for.
+    index: Option<String>,
+    /// The id of its document, where that can be read.
+    document_id: Option<String>,
+    /// Which document of a batch it is, from 1.
+    ordinal: Option<u64>,
+    /// The message's routing key.
     routing_key: String,
-    /// Its message id, if it has one.
+    /// The message's `message_id`, if it has one.
     message_id: Option<String>,
     /// Its type, if it has one.
     #[serde(rename = "type")]
     kind: Option<String>,
+    /// Its content type, if it has one.
+    content_type: Option<String>,
+    /// Its content encoding, if it has one.
+    content_encoding: Option<String>,
+    /// Its correlation id, if it has one.
+    correlation_id: Option<String>,
+    /// Its reply address, if it has one.
+    reply_to: Option<String>,
+    /// Its own headers, those that are texts or whole numbers.
+    headers: BTreeMap<String, String>,
     /// The size of its body.
     body_bytes: usize,
-    /// The first 1,024 bytes of its body, as text.
+    /// Its body as text; in a list, the first 1,024 bytes of it.
     body: String,
 }
 
-impl From<Message> for DeadLetter {
-    fn from(mut message: Message) -> Self {
-        let preview = message.body.get(..PREVIEW_BYTES).unwrap_or(&message.body);
+impl DeadLetter {
+    fn new(letter: dead_letter::DeadLetter, preview: usize) -> Self {
+        let index = index_of(&letter).map(str::to_owned);
+        let dead_letter::DeadLetter { id, reason, detail, source, attempts, time_ms, document_id, ordinal, message, .. } = letter;
+        let shown = message.body.get(..preview).unwrap_or(&message.body);
         Self {
-            reason: message.headers.remove("warren-reason"),
-            detail: message.headers.remove("warren-detail"),
-            source: message.headers.remove("warren-source"),
-            attempts: message.headers.remove("warren-attempts"),
+            id,
+            reason,
+            detail,
+            source,
+            attempts,
+            time_ms,
+            index,
+            document_id,
+            ordinal,
             routing_key: message.routing_key,
             message_id: message.message_id,
             kind: message.kind,
+            content_type: message.content_type,
+            content_encoding: message.content_encoding,
+            correlation_id: message.correlation_id,
+            reply_to: message.reply_to,
+            headers: message.headers,
             body_bytes: message.body.len(),
-            body: String::from_utf8_lossy(preview).into_owned(),
+            body: String::from_utf8_lossy(shown).into_owned(),
         }
     }
 }
@@ -87,9 +175,41 @@ impl From<Message> for DeadLetter {
 pub(super) struct Purged {
     /// How many dead letters there were.
     purged: u64,
+    /// Whether all were looked at; if not, ask again.
+    complete: bool,
+}
+
+/// What was replayed.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Replayed {
+    /// How many are back on their way.
+    replayed: u64,
+    /// How many stay where they are.
+    skipped_count: u64,
+    /// The first of those, with the reasons.
+    skipped: Vec<Skipped>,
+    /// Whether all were looked at; if not, ask again, with this `before_ms`.
+    complete: bool,
+    /// Letters from this moment on were left alone.
+    before_ms: u64,
+}
+
+/// A letter that stays where it is.
+#[derive(Serialize, ToSchema)]
+struct Skipped {
+    /// Its id.
+    id: String,
+    /// The index that it was meant for.
+    index: Option<String>,
+    /// The id of its document.
+    document_id: Option<String>,
+    /// Why it is not replayed.
+    why: String,
 }
 
 /// Look at the dead letters
+///
+/// While somebody looks, replays or purges, others may see fewer.
 #[utoipa::path(
     get,
     path = "/dead-letters",
@@ -99,35 +219,108 @@ pub(super) struct Purged {
 )]
 pub(super) async fn list(
     State(service): State<QueryService>,
-    ApiQuery(Parameters { limit }): ApiQuery<Parameters>,
+    ApiQuery(Parameters { limit, reason, source, index, document_id, id }): ApiQuery<Parameters>,
 ) -> Result<Json<DeadLetters>, ApiError> {
     if limit > MAX_LIMIT {
         let problem = Problem::new(Code::InvalidRequest, format!("limit is {limit}: take 0 to {MAX_LIMIT}"));
         return Err(problem.with_field("limit").into());
     }
-    let queue = &service.shared.ports.queue;
-    let letters = match limit {
-        0 => Vec::new(),
-        limit => queue.peek(QueueName::DeadLetters, limit).await.map_err(unavailable)?,
+    let filter = Filter { id, reason, source, index, document_id };
+    let (letters, all) = match limit {
+        0 => (Vec::new(), false),
+        limit => service.letters(&filter, limit).await?,
     };
-    let count = queue.depth(QueueName::DeadLetters).await.map_err(unavailable)?;
+    let count = service.shared.ports.queue.depth(QueueName::DeadLetters).await.map_err(unavailable)?;
     // The count may be older than what was just seen.
     let count = count.max(letters.len() as u64);
-    Ok(Json(DeadLetters { count, letters: letters.into_iter().map(DeadLetter::from).collect() }))
+    let letters = letters.into_iter().map(|letter| DeadLetter::new(letter, PREVIEW_BYTES)).collect();
+    Ok(Json(DeadLetters { count, letters, more: !all }))
 }
 
-/// Delete all dead letters
+/// Read one dead letter
+#[utoipa::path(
+    get,
+    path = "/dead-letters/{id}",
+    params(("id" = String, Path, description = "The letter's id")),
+    responses((status = 200, body = DeadLetter), (status = 404, body = Problem, description = "There is no such dead letter")),
+    tag = "dead letters"
+)]
+pub(super) async fn show(
+    State(service): State<QueryService>,
+    ApiPath(id): ApiPath<String>,
+) -> Result<Json<DeadLetter>, ApiError> {
+    Ok(Json(DeadLetter::new(one(&service, id).await?, usize::MAX)))
+}
+
+/// Read the body of one dead letter
+///
+/// The bytes as they came: what can be mended and published again.
+#[utoipa::path(
+    get,
+    path = "/dead-letters/{id}/body",
+    params(("id" = String, Path, description = "The letter's id")),
+    responses(
+        (status = 200, description = "The body", content_type = "application/octet-stream"),
+        (status = 404, body = Problem, description = "There is no such dead letter"),
+    ),
+    tag = "dead letters"
+)]
+pub(super) async fn body(State(service): State<QueryService>, ApiPath(id): ApiPath<String>) -> Result<Response, ApiError> {
+    let body = one(&service, id).await?.message.body;
+    Ok(([(header::CONTENT_TYPE, "application/octet-stream")], body).into_response())
+}
+
+async fn one(service: &QueryService, id: String) -> Result<dead_letter::DeadLetter, Problem> {
+    let missing = || Problem::new(Code::UnknownDeadLetter, format!("there is no dead letter \"{id}\""));
+    let filter = Filter { id: Some(id.clone()), ..Filter::default() };
+    service.letters(&filter, 1).await?.0.pop().ok_or_else(missing)
+}
+
+/// Replay dead letters
+///
+/// Sends them back the way that they came by, and takes them out of the dead letters once they are kept there. One whose
+/// document was written since is skipped.
+#[utoipa::path(
+    post,
+    path = "/dead-letters/replay",
+    request_body = ReplayRequest,
+    responses((status = 200, body = Replayed), (status = 503, body = Problem, description = "The broker does not answer")),
+    tag = "dead letters"
+)]
+pub(super) async fn replay(
+    State(service): State<QueryService>,
+    ApiJson(request): ApiJson<ReplayRequest>,
+) -> Result<Json<Replayed>, ApiError> {
+    let ReplayRequest { reason, source, index, document_id, id, force, before_ms } = request;
+    let filter = Filter { id, reason, source, index, document_id };
+    let done = service.replay(&filter, force, before_ms).await?;
+    let skipped = |dead_letters::Skipped { letter, why }| Skipped {
+        index: index_of(&letter).map(str::to_owned),
+        id: letter.id,
+        document_id: letter.document_id,
+        why,
+    };
+    Ok(Json(Replayed {
+        replayed: done.replayed,
+        skipped_count: done.skipped_count,
+        skipped: done.skipped.into_iter().map(skipped).collect(),
+        complete: done.complete,
+        before_ms: done.before_ms,
+    }))
+}
+
+/// Delete dead letters
 #[utoipa::path(
     delete,
     path = "/dead-letters",
+    params(PurgeParameters),
     responses((status = 200, body = Purged), (status = 503, body = Problem, description = "The broker does not answer")),
     tag = "dead letters"
 )]
-pub(super) async fn purge(State(service): State<QueryService>) -> Result<Json<Purged>, ApiError> {
-    let purged = service.shared.ports.queue.purge(QueueName::DeadLetters).await.map_err(unavailable)?;
-    Ok(Json(Purged { purged }))
-}
-
-fn unavailable(error: QueueError) -> ApiError {
-    ApiError::new(Code::Unavailable, error.to_string())
+pub(super) async fn purge(
+    State(service): State<QueryService>,
+    ApiQuery(PurgeParameters { reason, source, index, document_id, id }): ApiQuery<PurgeParameters>,
+) -> Result<Json<Purged>, ApiError> {
+    let (purged, complete) = service.purge(&Filter { id, reason, source, index, document_id }).await?;
+    Ok(Json(Purged { purged, complete }))
 }

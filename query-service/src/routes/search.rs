@@ -7,7 +7,9 @@ use axum::extract::State;
 use serde::Deserialize;
 use utoipa::IntoParams;
 use warren_protocol::Problem;
-use warren_protocol::search::{SearchRequest, SearchResponse};
+use warren_protocol::problem::Code;
+use warren_protocol::query::QueryInput;
+use warren_protocol::search::{Scoring, SearchRequest, SearchResponse, SortKey};
 use warren_service::http::{ApiError, ApiJson, ApiPath, ApiQuery};
 
 use crate::QueryService;
@@ -36,19 +38,69 @@ pub(super) struct Parameters {
     /// Whether to count all hits.
     #[param(required = false, default = true)]
     total: bool,
+    /// By what hits are ordered: fields, `_score` and `id`, separated by commas, `-` in front for descending.
+    #[param(required = false)]
+    sort: String,
+    /// A query that hits must match, too, and that counts for no score.
+    #[param(required = false)]
+    filter: Option<String>,
+    /// What of a document comes back: paths with dots, which may end in `*`, separated by commas. All by default.
+    #[param(required = false)]
+    fields: Option<String>,
+    /// Fields whose most frequent values are counted, separated by commas.
+    #[param(required = false)]
+    facets: String,
+    /// Where the page before ended: the `after` of its response.
+    #[param(required = false)]
+    after: Option<String>,
+    /// How documents are scored: `global`, `local` or `occurrences`.
+    #[param(required = false, inline)]
+    scoring: Scoring,
+    /// Positions from receipts, separated by commas: the search sees those writes.
+    #[param(required = false)]
+    at_least: String,
 }
 
 impl Default for Parameters {
     fn default() -> Self {
-        let SearchRequest { query, limit, offset, highlight, total, timeout_ms, lenient: _ } = SearchRequest::default();
-        Self { q: query, limit, offset, timeout_ms, highlight, total }
+        let SearchRequest { limit, offset, timeout_ms, total, scoring, .. } = SearchRequest::default();
+        let (q, sort, facets, at_least) = (String::new(), String::new(), String::new(), String::new());
+        let (filter, fields, after) = (None, None, None);
+        Self { q, limit, offset, timeout_ms, highlight: true, total, sort, filter, fields, facets, after, scoring, at_least }
     }
 }
 
-impl From<Parameters> for SearchRequest {
-    fn from(Parameters { q, limit, offset, timeout_ms, highlight, total }: Parameters) -> Self {
-        Self { query: q, limit, offset, timeout_ms, highlight, total, lenient: true }
+impl TryFrom<Parameters> for SearchRequest {
+    type Error = Problem;
+
+    fn try_from(parameters: Parameters) -> Result<Self, Problem> {
+        let Parameters { q, limit, offset, timeout_ms, highlight, total, sort, filter, fields, facets, after, scoring, at_least } =
+            parameters;
+        let key =
+            |text: &str| SortKey::parse(text).map_err(|detail| Problem::new(Code::InvalidRequest, detail).with_field("sort"));
+        Ok(Self {
+            query: QueryInput::Text(q),
+            filter: filter.map(QueryInput::Text),
+            limit,
+            offset,
+            after,
+            sort: listed(&sort).iter().map(|text| key(text)).collect::<Result<_, _>>()?,
+            fields: fields.as_deref().map(listed),
+            highlight: highlight.into(),
+            facets: listed(&facets),
+            timeout_ms,
+            scoring,
+            total,
+            lenient: true,
+            at_least: listed(&at_least),
+            ..Self::default()
+        })
     }
+}
+
+/// What stands between the commas.
+fn listed(text: &str) -> Vec<String> {
+    text.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect()
 }
 
 /// Search
@@ -73,7 +125,8 @@ pub(super) async fn by_parameters(
     ApiQuery(parameters): ApiQuery<Parameters>,
 ) -> Result<Json<SearchResponse>, ApiError> {
     let arrival = Instant::now();
-    service.search(&index, parameters.into(), arrival).await.map(Json).map_err(renamed)
+    let request = SearchRequest::try_from(parameters).map_err(ApiError)?;
+    service.search(&index, request, arrival).await.map(Json).map_err(renamed)
 }
 
 /// Search by a JSON request

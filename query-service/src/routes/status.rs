@@ -1,5 +1,6 @@
 //! `/status`: indexes, their partitions, how far the replicas of each are, how much room their logs have, and who is alive.
 
+mod intakes;
 mod warnings;
 
 use std::collections::HashMap;
@@ -10,13 +11,15 @@ use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
 use utoipa::ToSchema;
-use warren_protocol::PartitionId;
 use warren_protocol::announcement::{ReplicaState, SnapshotReport};
 use warren_protocol::catalog::Entry;
+use warren_protocol::{PartitionId, SourceEntry};
 use warren_service::Roster;
 use warren_service::roster::{PartitionView, ProducerView, Replica, WorkerView};
 
 use crate::QueryService;
+use crate::client_searches::ClientSearchesStatus;
+use intakes::IntakeStatus;
 
 /// How the system is.
 #[derive(Serialize, ToSchema)]
@@ -27,8 +30,14 @@ pub(super) struct Status {
     workers: Vec<WorkerStatus>,
     /// The producers that are alive.
     producers: Vec<ProducerStatus>,
+    /// The intake queue.
+    intake: IntakeStatus,
+    /// By name.
+    sources: Vec<IntakeStatus>,
     /// By name.
     indexes: Vec<IndexStatus>,
+    /// What came over AMQP to this very process.
+    amqp_searches: ClientSearchesStatus,
 }
 
 /// How a worker is.
@@ -154,8 +163,9 @@ struct ReplicaStatus {
 #[utoipa::path(get, path = "/status", responses((status = 200, body = Status)), tag = "operation")]
 pub(super) async fn status(State(service): State<QueryService>) -> Json<Status> {
     let roster = &service.shared.roster;
+    let sources = service.shared.catalog.sources();
     Json(
-        Facts::of(roster)
+        Facts::of(roster, sources, service.shared.client_counts.status())
             .status(&service.shared.catalog.list(), |partition| (roster.partition(partition), roster.unserved(partition))),
     )
 }
@@ -165,14 +175,17 @@ struct Facts {
     workers: Vec<WorkerView>,
     producers: Vec<ProducerView>,
     stores_differ: bool,
+    amqp_searches: ClientSearchesStatus,
+    sources: Vec<Arc<SourceEntry>>,
     now: SystemTime,
 }
 
 impl Facts {
-    fn of(roster: &Roster) -> Self {
+    fn of(roster: &Roster, sources: Vec<Arc<SourceEntry>>, amqp_searches: ClientSearchesStatus) -> Self {
         let mut producers = roster.producers();
         producers.retain(|producer| !producer.leaving);
-        Self { workers: roster.workers(), producers, stores_differ: roster.stores_differ(), now: SystemTime::now() }
+        let (workers, stores_differ, now) = (roster.workers(), roster.stores_differ(), SystemTime::now());
+        Self { workers, producers, stores_differ, sources, amqp_searches, now }
     }
 
     fn status(&self, indexes: &[Arc<Entry>], view: impl Fn(&PartitionId) -> (PartitionView, Option<Duration>)) -> Status {
@@ -199,7 +212,14 @@ impl Facts {
             warnings: Vec::new(),
             workers: self.workers.iter().map(WorkerStatus::from).collect(),
             producers: self.producers.iter().map(ProducerStatus::from).collect(),
+            intake: intakes::intake(&self.producers),
+            sources: self
+                .sources
+                .iter()
+                .map(|source| intakes::source(&self.producers, &source.label(), source.name.to_string()))
+                .collect(),
             indexes: indexes.iter().map(index).collect(),
+            amqp_searches: self.amqp_searches.clone(),
         };
         status.warnings = warnings::of(&status, self.stores_differ);
         status

@@ -31,6 +31,12 @@ pub enum CatalogError {
     /// There is an index of that name, and it is not the one that was to be restored.
     #[error("there is an index \"{0}\" already")]
     Taken(IndexName),
+    /// The catalog holds as many sources as it can.
+    #[error("there are {limit} sources already, the most that one Warren has: delete one first")]
+    TooManySources {
+        /// The most.
+        limit: usize,
+    },
     /// The catalog holds as many indexes as it can.
     #[error("there are {limit} indexes already, the most that one Warren holds: delete one first")]
     Full {
@@ -45,6 +51,7 @@ impl From<CatalogError> for Problem {
         match error {
             CatalogError::Unavailable(_) | CatalogError::Broken(_) => Self::new(Code::Unavailable, detail),
             CatalogError::Definition(problem) => problem,
+            CatalogError::TooManySources { .. } => Self::new(Code::TooManySources, detail),
             CatalogError::Taken(_) => Self::new(Code::IndexExists, detail),
             CatalogError::NotAutomatic(_) => Self::new(Code::UnknownIndex, detail),
             CatalogError::AutomaticLimit { .. } | CatalogError::Full { .. } => Self::new(Code::TooManyIndexes, detail),

@@ -13,7 +13,7 @@ use super::{CatalogError, CatalogHandle, append, parts, upkeep};
 use crate::config::IndexesConfig;
 
 /// How long a change of the catalog may take.
-const LIMIT: Duration = Duration::from_secs(30);
+pub(super) const LIMIT: Duration = Duration::from_secs(30);
 
 /// What became of the wish for an index.
 #[derive(Debug, Clone, PartialEq)]
@@ -162,19 +162,19 @@ impl CatalogHandle {
     }
 
     /// Appends a record that carries a request, and waits until it is replayed here.
-    async fn append_own(&self, event: impl FnOnce(Uuid) -> Event) -> Result<Position, CatalogError> {
+    pub(super) async fn append_own(&self, event: impl FnOnce(Uuid) -> Event) -> Result<Position, CatalogError> {
         let request = Uuid::new_v4();
         let expected = self.shared.replay.expect(request);
         self.append(event(request)).await?;
         expected.position().await
     }
 
-    async fn append(&self, event: Event) -> Result<(), CatalogError> {
+    pub(super) async fn append(&self, event: Event) -> Result<(), CatalogError> {
         append(&self.shared.ports, &self.shared.replay, event).await
     }
 }
 
-async fn within<T>(what: &str, work: impl Future<Output = Result<T, CatalogError>>) -> Result<T, CatalogError> {
+pub(super) async fn within<T>(what: &str, work: impl Future<Output = Result<T, CatalogError>>) -> Result<T, CatalogError> {
     match tokio::time::timeout(LIMIT, work).await {
         Ok(done) => done,
         Err(_) => Err(CatalogError::Unavailable(format!("{what} within {} s: try again", LIMIT.as_secs()))),

@@ -148,7 +148,7 @@ impl Replay {
         self.catalog.send_modify(|catalog| {
             Arc::make_mut(catalog).apply(entry.position, &record);
         });
-        if let Event::Create { request, .. } | Event::Epoch { request, .. } = record.event
+        if let Event::Create { request, .. } | Event::CreateSource { request, .. } | Event::Epoch { request, .. } = record.event
             && let Some(found) = self.awaited().remove(&request)
         {
             // Whoever asked may have given up.

@@ -101,8 +101,8 @@ impl Table {
                     let partition = PartitionId { index: log.index.clone(), partition: log.partition };
                     self.partitions.entry(partition).or_default().end(log.end_bytes, log.end_operations, now);
                 }
-                let logs = Arc::new(said.logs);
-                let view = ProducerView { id: said.producer.clone(), leaving: said.leaving, heard: now, logs };
+                let (logs, intakes) = (Arc::new(said.logs), Arc::new(said.intakes));
+                let view = ProducerView { id: said.producer.clone(), leaving: said.leaving, heard: now, logs, intakes };
                 self.producers.insert(said.producer, view);
             }
         }
@@ -254,6 +254,7 @@ mod tests {
                 producer: ProducerId("p".to_owned()),
                 leaving: false,
                 logs: vec![log(end)],
+                intakes: Vec::new(),
             })
         };
         let second = Duration::from_secs(1);

@@ -35,7 +35,8 @@ pub(super) struct Cursor {
 impl Cursor {
     pub(super) fn new(log: Arc<Log>, messages: Keyspace, from: FollowFrom, closing: CancellationToken) -> Self {
         let (last_read, resume) = match from {
-            FollowFrom::Start => (0, None),
+            // It keeps no times.
+            FollowFrom::Start | FollowFrom::Time { .. } => (0, None),
             FollowFrom::After { position, digest } => (position.0, Some((position.0, digest))),
         };
         let tail = log.tail.subscribe();
@@ -120,7 +121,11 @@ impl Cursor {
                     return Err(StoreError::Unrecoverable);
                 };
                 bytes += message.len();
-                entries.push(LogEntry { position: Position(key.position), message: Bytes::from_owner(message) });
+                entries.push(LogEntry {
+                    position: Position(key.position),
+                    message: Bytes::from_owner(message),
+                    appended_ms: None,
+                });
                 if bytes >= CHUNK_BYTES || entries.len() >= CHUNK_MESSAGES {
                     break;
                 }

@@ -101,6 +101,13 @@ impl Queue {
         id
     }
 
+    /// The id of a consumer that nothing is handed out to, but by [`take_after`](Self::take_after).
+    pub(super) fn visit(&self) -> ConsumerId {
+        let mut state = lock(&self.state);
+        state.next_consumer += 1;
+        state.next_consumer - 1
+    }
+
     /// Ends a consumer and takes back what it holds.
     pub(super) fn leave(&self, consumer: ConsumerId) {
         let mut state = lock(&self.state);
@@ -132,6 +139,16 @@ impl Queue {
                 None => changed.await,
             }
         }
+    }
+
+    /// The first message that waits behind `after`, for a consumer that does not wait.
+    pub(super) fn take_after(self: &Arc<Self>, consumer: ConsumerId, after: u64) -> Option<Hold> {
+        let mut state = lock(&self.state);
+        state.end_pauses(Instant::now());
+        let sequence = *state.waiting.range(after + 1..).next()?.0;
+        let item = state.waiting.remove(&sequence)?;
+        let attempts = state.hold(consumer, sequence, item);
+        Some(Hold { queue: Arc::clone(self), consumer, sequence, attempts })
     }
 
     /// How many messages wait.
@@ -181,8 +198,13 @@ impl State {
         let capacity = self.consumers.get_mut(&consumer).filter(|capacity| capacity.held < capacity.prefetch)?;
         let (sequence, item) = self.waiting.pop_first()?;
         capacity.held += 1;
+        Some((sequence, self.hold(consumer, sequence, item)))
+    }
+
+    /// Notes who has a message, and says how often it was out before.
+    fn hold(&mut self, consumer: ConsumerId, sequence: u64, item: Item) -> u32 {
         self.held.insert(sequence, (consumer, Item { attempts: item.attempts + 1, ..item }));
-        Some((sequence, item.attempts))
+        item.attempts
     }
 
     /// Takes a message out of a consumer's hands.
@@ -218,6 +240,11 @@ impl Hold {
 
     pub(super) fn sequence(&self) -> u64 {
         self.sequence
+    }
+
+    /// How often it was handed out, this time included.
+    pub(super) fn attempts(&self) -> u32 {
+        self.attempts + 1
     }
 
     pub(super) fn redelivered(&self) -> bool {

@@ -73,7 +73,10 @@ impl Parser {
             self.at += 1;
             let digits = self.digits();
             if digits.is_empty() {
-                self.refuse::<()>(self.at - 1, "behind a phrase stands by how many places its words may be moved, as in \"web server\"~2")?;
+                self.refuse::<()>(
+                    self.at - 1,
+                    "behind a phrase stands by how many places its words may be moved, as in \"web server\"~2",
+                )?;
             }
             slop = digits.parse().unwrap_or(if digits.is_empty() { 0 } else { MAX_SLOP }).min(MAX_SLOP);
         }
@@ -154,7 +157,10 @@ impl Parser {
             Some((lower, upper)) => Ok(Some(Clause::from(Kind::Range { field, lower, upper }).boosted(self.boost()?))),
             None => {
                 self.at = start + 1;
-                self.refuse(start, format!("a range has two bounds, as in {field}:[1 TO 5], {field}:{{1 TO 5}} or {field}:[1 TO *]"))
+                self.refuse(
+                    start,
+                    format!("a range has two bounds, as in {field}:[1 TO 5], {field}:{{1 TO 5}} or {field}:[1 TO *]"),
+                )
             }
         }
     }

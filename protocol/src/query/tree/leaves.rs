@@ -84,7 +84,10 @@ pub(super) fn wildcard(value: &Value, path: &str) -> Result<Clause, QueryError> 
             return Ok(Kind::Exists { field });
         }
         if !text.chars().any(char::is_alphanumeric) {
-            return Err(wrong(options.path, "wildcards need a letter or a digit beside them; exists finds documents with any value"));
+            return Err(wrong(
+                options.path,
+                "wildcards need a letter or a digit beside them; exists finds documents with any value",
+            ));
         }
         Ok(Kind::Pattern { field: Some(field), pattern: Pattern::Wildcard(text) })
     })
@@ -130,7 +133,9 @@ pub(super) fn range(value: &Value, path: &str) -> Result<Clause, QueryError> {
         let given = |name: &str| options.get(name).filter(|value| !value.is_null());
         let text = |name: &str, value: &Value| scalar(value, &format!("{inner_path}.{name}"));
         match (given(exclusive), given(inclusive)) {
-            (Some(_), Some(_)) => Err(wrong(&inner_path, format!("there are both {exclusive} and {inclusive}: take one of them"))),
+            (Some(_), Some(_)) => {
+                Err(wrong(&inner_path, format!("there are both {exclusive} and {inclusive}: take one of them")))
+            }
             (Some(value), None) => text(exclusive, value).map(Bound::Excluded),
             (None, Some(value)) => text(inclusive, value).map(Bound::Included),
             (None, None) => Ok(Bound::Unbounded),

@@ -138,6 +138,7 @@ pub(super) fn nearest<'a>(name: &str, names: &[&'a str]) -> Option<&'a str> {
     let distance = |known: &&&str| strsim::damerau_levenshtein(&lower, known);
     let near = names.iter().min_by_key(distance)?;
     let reach = (near.len() / 3).max(1);
-    let similar = distance(&near) <= reach || (lower.len() > 3 && (near.contains(&lower) || lower.replace('_', "") == near.replace('_', "")));
+    let similar = distance(&near) <= reach
+        || (lower.len() > 3 && (near.contains(&lower) || lower.replace('_', "") == near.replace('_', "")));
     similar.then_some(*near)
 }

@@ -67,7 +67,8 @@ fn worker(name: &str, replicas: u64) -> WorkerView {
 
 fn facts(workers: Vec<WorkerView>) -> Facts {
     let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1035);
-    Facts { workers, producers: Vec::new(), stores_differ: false, now }
+    let amqp_searches = crate::client_searches::Counts::default().status();
+    Facts { workers, producers: Vec::new(), stores_differ: false, sources: Vec::new(), amqp_searches, now }
 }
 
 fn warnings(status: &Status) -> Vec<&str> {
@@ -85,8 +86,13 @@ fn replicas_stand_at_their_partition_and_count_once() {
         end_bytes: 10 * GB,
         end_operations: 0,
     };
-    facts.producers =
-        vec![ProducerView { id: ProducerId("p".to_owned()), leaving: false, heard: Instant::now(), logs: Arc::new(vec![log]) }];
+    facts.producers = vec![ProducerView {
+        id: ProducerId("p".to_owned()),
+        leaving: false,
+        heard: Instant::now(),
+        logs: Arc::new(vec![log]),
+        intakes: Arc::default(),
+    }];
     let status = facts.status(&[entry(2, 1)], |partition| match partition.partition {
         0 => {
             let handed_over = PartitionReport { held: false, ..report(0, 6) };

@@ -5,6 +5,7 @@ use std::time::Duration;
 use warren_protocol::announcement::ReplicaState;
 use warren_service::human;
 
+use super::intakes::IntakeStatus;
 use super::{IndexStatus, PartitionStatus, ReplicaStatus, Status};
 
 /// The most warnings, and the most partitions that one of them lists.
@@ -27,6 +28,7 @@ pub(super) fn of(status: &Status, stores_differ: bool) -> Vec<String> {
         warnings.extend(indexes().filter_map(unserved));
     }
     warnings.extend(indexes().filter_map(full));
+    warnings.extend(std::iter::once(&status.intake).chain(&status.sources).filter_map(paused));
     if stores_differ {
         warnings.push(
             "the workers use different object stores, so no snapshot counts: set WARREN__STORE__URL alike for all of them"
@@ -117,6 +119,10 @@ fn room_percent(partition: &PartitionStatus) -> u32 {
 fn full(index: &IndexStatus) -> Option<String> {
     let is_full = |partition: &PartitionStatus| partition.log.as_ref().is_some_and(|log| log.room_bytes == 0);
     which(index, is_full).map(|which| format!("{which}: writes are refused, half of the log is in no snapshot"))
+}
+
+fn paused(way: &IntakeStatus) -> Option<String> {
+    way.paused.as_ref().map(|why| format!("{} waits: {why}", way.name))
 }
 
 fn filling(index: &IndexStatus) -> Option<String> {
