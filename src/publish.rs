@@ -1,9 +1,13 @@
 //! `warren publish`: documents from files, folders and stdin, to a server or straight into the logs.
 
 mod broker;
+mod files;
+mod format;
+mod page;
 mod progress;
 mod server;
 mod source;
+mod table;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -12,12 +16,14 @@ use std::time::Duration;
 use clap::Args;
 use warren_producer::receipts::Found;
 use warren_producer::upload::{Rejection, Summary};
-use warren_protocol::IndexName;
+use warren_protocol::{IndexDefinition, IndexName};
 use warren_service::config::Config;
 
 use crate::ServerArgs;
+use files::Files;
+use format::Format;
 pub(crate) use progress::Progress;
-use source::Source;
+use source::{Options, Source};
 
 /// Exit code after Ctrl-C: 128 + SIGINT.
 const INTERRUPTED: u8 = 130;
@@ -28,13 +34,32 @@ const MAX_LISTED: usize = 10;
 
 /// Publish documents from files, folders, or stdin
 ///
-/// NDJSON or JSON arrays, as they are or compressed with gzip or zstd (told by their first bytes). Of a folder, the files
-/// named *.json, *.jsonl and *.ndjson, also with .gz or .zst. A document with the id of another replaces it.
+/// A file's name says what it holds, or --format does:
+///
+///   *.json             an array of objects, one object, or one a line
+///   *.ndjson *.jsonl   an object a line
+///   *.csv *.tsv        a header, then a document a row; strings, but where the
+///                      index defines the field as number, boolean or date
+///   *.txt *.md *.html  the file is one document: id (its place in the folder),
+///                      title, body, path
+///
+/// All as they are or compressed with gzip or zstd (told by their first bytes).
+/// Of a folder, all such files in it and below; hidden ones, binary ones and
+/// others are skipped. A document with the id of another replaces it. What is
+/// refused is printed with its file and line, the rest is published, and the exit
+/// code is 1.
 #[derive(Args)]
+#[command(verbatim_doc_comment)]
 pub(crate) struct PublishArgs {
     /// The index; one that does not exist is created with the defaults
     #[arg(long, value_name = "NAME")]
     index: IndexName,
+    /// Read all files as this, whatever their names
+    #[arg(long, value_enum)]
+    format: Option<Format>,
+    /// What separates the columns of CSV: one character, or `tab` [default: what stands most often in the header]
+    #[arg(long, value_name = "CHARACTER", value_parser = format::delimiter)]
+    delimiter: Option<u8>,
     /// Publish straight into the logs of this broker (amqp://…), without a server
     #[arg(long, value_name = "URL", conflicts_with = "server")]
     broker: Option<String>,
@@ -57,6 +82,16 @@ enum Target {
     Broker(Box<broker::BrokerTarget>),
 }
 
+impl Target {
+    /// What the index says of its fields; the defaults, if there is no such index yet.
+    async fn definition(&self) -> anyhow::Result<IndexDefinition> {
+        match self {
+            Self::Server(target) => target.definition().await,
+            Self::Broker(target) => Ok(target.definition()),
+        }
+    }
+}
+
 /// What became of all documents.
 #[derive(Default)]
 struct Outcome {
@@ -69,7 +104,11 @@ struct Outcome {
 
 /// Publishes everything; exit code 1 if a document was refused, or is to be waited for and cannot be found in time.
 pub(crate) async fn run(args: PublishArgs, mut config: Config) -> anyhow::Result<ExitCode> {
-    let mut source = Source::open(&args.files, config.http.max_document_bytes.get() as usize)?;
+    let files = Files::find(&args.files, args.format)?;
+    if let Some(skipped) = files.skipped() {
+        eprintln!("{skipped}");
+    }
+    let max_document_bytes = config.http.max_document_bytes.get() as usize;
     let wait = args.wait.then(|| Duration::from_secs(args.wait_seconds));
     let mut target = match args.broker {
         Some(url) => {
@@ -78,6 +117,11 @@ pub(crate) async fn run(args: PublishArgs, mut config: Config) -> anyhow::Result
         }
         None => Target::Server(server::ServerTarget::new(&config, args.index, wait)?),
     };
+    let definition = match files.inputs.iter().any(|input| input.reading.makes_documents()) {
+        true => target.definition().await?,
+        false => IndexDefinition::default(),
+    };
+    let mut source = Source::start(files, Options { max_document_bytes, delimiter: args.delimiter, definition })?;
     let progress = Progress::start(source.total_bytes(), source.bytes_read());
     let mut outcome = Outcome::default();
     let published = tokio::select! {

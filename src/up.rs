@@ -6,6 +6,7 @@ use warren_query_service::{ClientSearches, QueryService};
 use warren_service::catalog::CatalogHandle;
 use warren_service::config::Config;
 use warren_service::http;
+use warren_service::readiness::Readiness;
 use warren_service::roster::Roster;
 use warren_service::stop::Stop;
 use warren_worker::Worker;
@@ -25,7 +26,8 @@ pub(crate) async fn run(config: Config, ports: Ports, stop: Stop, with_sample: b
     let query = QueryService::new(&config, &ports, catalog.clone(), roster.clone());
     let clients = ClientSearches::start(query.clone(), &config, &stop);
     let api = warren_query_service::api(query).merge(warren_producer::http::api(producer.clone()));
-    let router = http::finish(api, catalog.readiness());
+    let readiness = Readiness::start(&ports, catalog);
+    let router = http::finish(api, move || readiness.check());
 
     let greeting = async {
         if with_sample {

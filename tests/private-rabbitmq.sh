@@ -115,6 +115,7 @@ while read -r -a command; do
         sync) ctl eval '[dets:sync(Table) || Table <- dets:all()].' ;;
         vhosts) add_vhosts "${command[1]}" "${command[2]}" ;;
         policy) ctl set_policy --vhost "${command[1]}" --apply-to queues tests "${command[2]}" "${command[3]}" ;;
+        memory) ctl set_vm_memory_high_watermark "${command[@]:1}" ;;
         disconnect) ctl close_all_connections --vhost "${command[1]}" "by a test" ;;
         *) false ;;
     esac && echo ok || echo failed

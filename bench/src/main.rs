@@ -15,6 +15,7 @@ mod figures;
 mod freeze;
 mod freshness;
 mod kill_replica;
+mod overload;
 mod paging;
 mod pipeline;
 mod process;
@@ -74,6 +75,8 @@ enum What {
     Scale(scale::ScaleArgs),
     /// Freeze a worker: others take over, and it steps back when it goes on
     Freeze(freeze::FreezeArgs),
+    /// Publish faster than a slowed worker indexes: memory stays flat, refusals are clear, what is confirmed is found
+    Overload(overload::OverloadArgs),
     /// Publish at a steady rate: how long until each document is found
     Freshness(freshness::FreshnessArgs),
     /// Stop and start every process, one by one: no search may fail, no write be lost
@@ -111,6 +114,7 @@ fn main() -> Result<()> {
         What::Recover(args) => until_interrupted(recover::run(&args)),
         What::Scale(args) => until_interrupted(scale::run(&args)),
         What::Freeze(args) => until_interrupted(freeze::run(&args)),
+        What::Overload(args) => until_interrupted(overload::run(&args)),
         What::Freshness(args) => until_interrupted(freshness::run(&args)),
         What::Rolling(args) => until_interrupted(rolling::run(&args)),
         What::Relevance(args) => until_interrupted(relevance::run(&args)),

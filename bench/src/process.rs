@@ -25,3 +25,10 @@ pub(crate) fn memory(pid: u32) -> Result<(u64, u64)> {
     };
     Ok((field("VmHWM")?, field("RssAnon")?))
 }
+
+/// Sends a process a signal: `STOP`, `CONT`, …
+pub(crate) fn signal(pid: u32, signal: &str) -> Result<()> {
+    let status = std::process::Command::new("kill").arg(format!("-{signal}")).arg(pid.to_string()).status()?;
+    anyhow::ensure!(status.success(), "kill -{signal} {pid}: {status}");
+    Ok(())
+}

@@ -1,23 +1,21 @@
-//! The HTTP way in: many documents streamed in one request, one document by its id, or links.
+//! The HTTP way in: many documents streamed in one request, one document by its id, or links; and deletion by query.
 
+mod body;
+mod delete_by_query;
 mod links;
-
 mod waiting;
 
 use std::time::Duration;
 
-use async_compression::tokio::bufread::{GzipDecoder, ZstdDecoder};
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use bytes::Bytes;
-use futures_util::stream::BoxStream;
-use futures_util::{StreamExt, TryStreamExt};
+use axum::routing::put;
+use futures_util::StreamExt;
 use serde::{Deserialize, Serialize};
-use tokio_util::io::{ReaderStream, StreamReader};
+use tokio::sync::OwnedSemaphorePermit;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -31,14 +29,18 @@ use crate::Producer;
 use crate::admission::Admission;
 use crate::publisher::Write;
 use crate::receipts::Gathering;
-use crate::split::{Form, Splitter};
+use crate::split::Splitter;
 use crate::upload::{Interrupted, Summary, Upload};
+use body::{decoded, form, linger, unreadable};
 
 /// The routes, with their descriptions for `/openapi.json`.
 pub fn api(producer: Producer) -> OpenApiRouter {
     OpenApiRouter::new()
         .routes(routes!(upload_documents))
         .routes(routes!(put_document, delete_document))
+        .routes(routes!(delete_by_query::delete_documents))
+        // The document whose id is the last word of that route.
+        .route("/indexes/{index}/documents/delete", put(put_delete).delete(delete_delete))
         .merge(links::api())
         .with_state(producer)
 }
@@ -46,6 +48,15 @@ pub fn api(producer: Producer) -> OpenApiRouter {
 impl Producer {
     fn admission(&self) -> Admission {
         Admission::new(self.catalog.clone(), self.config.clone())
+    }
+
+    /// The right to one of the few long requests, each of which holds memory of its own.
+    fn slot(&self) -> Result<OwnedSemaphorePermit, Problem> {
+        self.uploads.clone().try_acquire_owned().map_err(|_| {
+            let limit = self.config.producer.max_uploads;
+            let detail = format!("{limit} uploads are being taken already (producer.max_uploads): try again");
+            Problem::new(Code::TooManyRequests, detail)
+        })
     }
 }
 
@@ -70,8 +81,9 @@ struct DocumentPath {
 /// Publish documents
 ///
 /// An object, an array of objects, or NDJSON, as it is or compressed with gzip or zstd, streamed. An index that does
-/// not exist is created with the defaults. The answer comes once the broker has confirmed every accepted document, or,
-/// with `wait=searchable`, once a search sees them.
+/// not exist is created with the defaults. A bad document is listed with its line, its number in the body and its id, and
+/// harms no other. The answer comes once the broker has confirmed every accepted document, or, with `wait=searchable`,
+/// once a search sees them.
 #[utoipa::path(
     post,
     path = "/indexes/{index}/documents",
@@ -80,7 +92,10 @@ struct DocumentPath {
     responses(
         (status = 200, body = waiting::Waited, description = "With wait=searchable: a search sees the accepted documents"),
         (status = 202, body = Summary, description = "The accepted documents are kept and will be found; refused ones are listed, with wait=searchable also the pending ones"),
+        (status = 400, body = Problem, description = "The body cannot be read; what was taken before is counted"),
+        (status = 413, body = Problem, description = "The body is too large; what was taken before is counted"),
         (status = 422, body = Refusal, description = "Every document was refused"),
+        (status = 429, body = Problem, description = "Too much is being taken already: publish again later"),
         (status = 503, body = Refusal, description = "The broker does not take or confirm documents: publish again later"),
     ),
     tag = "documents"
@@ -94,6 +109,7 @@ async fn upload_documents(
 ) -> Result<Response, ApiError> {
     let index = IndexName::new(path.index)?;
     let wait = waiting.limit()?;
+    let _slot = producer.slot()?;
     let mut splitter = Splitter::new(form(&headers)?, producer.config.http.max_document_bytes.get() as usize);
     let mut chunks = decoded(&headers, body, producer.config.http.max_body_bytes.get())?;
     let max_listed = producer.config.producer.max_rejected_listed as usize;
@@ -104,7 +120,9 @@ async fn upload_documents(
     loop {
         while let Some(piece) = splitter.next_piece() {
             if let Err(problem) = upload.take(piece).await {
-                return Ok(interrupted(upload.interrupt(problem).await));
+                let ended = upload.interrupt(problem).await;
+                linger(&mut chunks).await;
+                return Ok(interrupted(ended));
             }
         }
         match chunks.next().await {
@@ -147,62 +165,6 @@ fn refusal(problem: Problem, summary: Summary) -> Response {
 fn interrupted(Interrupted { mut problem, summary }: Interrupted) -> Response {
     problem.detail = format!("{} ({} documents of this request were confirmed before)", problem.detail, summary.accepted);
     refusal(problem, summary)
-}
-
-fn unreadable(error: &std::io::Error) -> Problem {
-    if error.kind() == std::io::ErrorKind::FileTooLarge {
-        return Problem::new(Code::TooLarge, error.to_string());
-    }
-    Problem::new(Code::InvalidRequest, format!("the body cannot be read to its end: {error}"))
-}
-
-/// How documents follow each other in this body. What clients send when nobody told them a type is looked at.
-fn form(headers: &HeaderMap) -> Result<Form, Problem> {
-    let content_type = headers.get(CONTENT_TYPE).map(|value| value.to_str().unwrap_or_default().to_ascii_lowercase());
-    let kind = content_type.as_deref().unwrap_or_default().split(';').next().unwrap_or_default().trim();
-    match kind {
-        "application/x-ndjson" | "application/ndjson" | "application/jsonl" | "application/x-jsonlines" => Ok(Form::Lines),
-        "application/json" => Ok(Form::Json),
-        "" | "text/plain" | "application/octet-stream" | "application/x-www-form-urlencoded" => Ok(Form::Sniff),
-        other => Err(Problem::new(
-            Code::UnsupportedMediaType,
-            format!("content type {other:?}: send application/json or application/x-ndjson"),
-        )),
-    }
-}
-
-type Chunks = BoxStream<'static, std::io::Result<Bytes>>;
-
-/// The body as it comes, decompressed, and ended with an error once more than `limit` bytes came over the network.
-fn decoded(headers: &HeaderMap, body: Body, limit: u64) -> Result<Chunks, Problem> {
-    let mut received = 0;
-    let raw = body.into_data_stream().map_err(std::io::Error::other).map(move |chunk: std::io::Result<Bytes>| {
-        let chunk = chunk?;
-        received += chunk.len() as u64;
-        if received > limit {
-            let text = format!("the body has more than {limit} bytes (http.max_body_bytes): send several requests");
-            return Err(std::io::Error::new(std::io::ErrorKind::FileTooLarge, text));
-        }
-        Ok(chunk)
-    });
-    let encoding = headers.get(CONTENT_ENCODING).map(|value| value.to_str().unwrap_or_default().to_ascii_lowercase());
-    match encoding.as_deref() {
-        None | Some("" | "identity") => Ok(raw.boxed()),
-        Some("gzip" | "x-gzip") => {
-            let mut decoder = GzipDecoder::new(StreamReader::new(raw));
-            decoder.multiple_members(true);
-            Ok(ReaderStream::new(decoder).boxed())
-        }
-        Some("zstd") => {
-            let mut decoder = ZstdDecoder::new(StreamReader::new(raw));
-            decoder.multiple_members(true);
-            Ok(ReaderStream::new(decoder).boxed())
-        }
-        Some(other) => Err(Problem::new(
-            Code::UnsupportedMediaType,
-            format!("content encoding {other:?}: send gzip, zstd, or the text as it is"),
-        )),
-    }
 }
 
 /// That one write is kept.
@@ -269,6 +231,24 @@ async fn delete_document(
     let (index, id, wait) = (IndexName::new(path.index)?, DocumentId::new(path.id)?, waiting.limit()?);
     let (entry, write) = producer.admission().delete(&index, id)?;
     keep(&producer, &entry, write, wait).await
+}
+
+async fn put_delete(
+    producer: State<Producer>,
+    ApiPath(IndexPath { index }): ApiPath<IndexPath>,
+    parameters: ApiQuery<waiting::Parameters>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ApiError> {
+    put_document(producer, ApiPath(DocumentPath { index, id: "delete".to_owned() }), parameters, headers, body).await
+}
+
+async fn delete_delete(
+    producer: State<Producer>,
+    ApiPath(IndexPath { index }): ApiPath<IndexPath>,
+    parameters: ApiQuery<waiting::Parameters>,
+) -> Result<Response, ApiError> {
+    delete_document(producer, ApiPath(DocumentPath { index, id: "delete".to_owned() }), parameters).await
 }
 
 /// Answers once the broker has confirmed the write, or once a search sees it.

@@ -4,9 +4,10 @@
 //! From the edge inwards: [`http`] and [`intake`] take documents, [`links`] fetches pages and [`extract`] reads their text, [`split`] cuts a
 //! body into documents, [`admission`] checks them, [`upload`] counts what becomes of them, [`publisher`] hands each to the lane of its
 //! partition, and a lane packs, appends and confirms, exactly once. [`log_space`] refuses what would fill a log with what no snapshot has,
-//! and [`receipts`] tells those who want to know when their writes can be found.
+//! and [`receipts`] tells those who want to know when their writes can be found. [`delete_by_query`] asks workers for what is to be deleted.
 
 pub mod admission;
+pub mod delete_by_query;
 pub mod extract;
 pub mod http;
 pub mod intake;
@@ -21,9 +22,11 @@ pub mod upload;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-use warren_protocol::ports::{Ports, WorkQueue};
+use tokio::sync::Semaphore;
+use warren_protocol::ports::{Ports, SearchRpc, WorkQueue};
 use warren_service::catalog::CatalogHandle;
 use warren_service::config::Config;
+use warren_service::readiness::Readiness;
 use warren_service::roster::Roster;
 use warren_service::stop::Stop;
 
@@ -41,6 +44,9 @@ pub struct Producer {
     pub catalog: CatalogHandle,
     /// The limits in force.
     pub config: Config,
+    rpc: Arc<dyn SearchRpc>,
+    roster: Roster,
+    uploads: Arc<Semaphore>,
     /// Where links to be fetched go.
     pub queue: Arc<dyn WorkQueue>,
     intakes: Option<intake::Intakes>,
@@ -60,12 +66,15 @@ impl Producer {
         let intakes = config.producer.intake.then(|| {
             intake::Intakes::start(config.clone(), ports.clone(), catalog.clone(), intake_space, intake_receipts, stop.clone())
         });
+        let uploads = Arc::new(Semaphore::new(config.producer.max_uploads.get() as usize));
+        let (rpc, roster) = (ports.rpc.clone(), roster.clone());
         let fetchers = config.links.fetch.then(|| {
             let admission = admission::Admission::new(catalog.clone(), config.clone());
             let world = links::World { queue: ports.queue.clone(), admission, publisher: publisher.clone() };
             links::Fetchers::start(config.links.clone(), world, stop.clone())
         });
-        Self { publisher, catalog, config: config.clone(), queue: ports.queue.clone(), intakes, fetchers, space, receipts }
+        let (config, queue) = (config.clone(), ports.queue.clone());
+        Self { publisher, catalog, config, queue, rpc, roster, uploads, intakes, fetchers, space, receipts }
     }
 
     /// Waits until everything that was taken is confirmed or refused. Call it once nothing new comes in.
@@ -88,7 +97,8 @@ pub async fn run(config: Config, ports: Ports, stop: Stop) -> anyhow::Result<()>
     let catalog = CatalogHandle::start(&ports).await?;
     let roster = Roster::start(&ports, &stop).await?;
     let producer = Producer::start(&config, &ports, catalog.clone(), &roster, &stop);
-    let router = warren_service::http::finish(http::api(producer.clone()), catalog.readiness());
+    let readiness = Readiness::start(&ports, catalog);
+    let router = warren_service::http::finish(http::api(producer.clone()), move || readiness.check());
     warren_service::http::serve(listener, router, &config, &stop).await?;
     producer.close().await;
     Ok(())

@@ -32,10 +32,18 @@ pub struct Write {
     pub body: Option<Bytes>,
 }
 
+/// What a write takes besides its id and its body: the structures around them, and their allocations.
+const WRITE_OVERHEAD: usize = 160;
+
 impl Write {
-    /// The bytes that it holds in memory until it is confirmed.
+    /// Its part of a batch.
     fn bytes(&self) -> usize {
         self.id.as_str().len() + self.body.as_ref().map_or(0, Bytes::len) + 16
+    }
+
+    /// The bytes that it holds in memory until it is confirmed.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.bytes() + WRITE_OVERHEAD
     }
 }
 
@@ -259,9 +267,9 @@ impl Publisher {
         writes: Vec<Write>,
         wish: Option<Wish>,
     ) -> Result<oneshot::Receiver<Result<(), WriteError>>, WriteError> {
-        let bytes = writes.iter().map(Write::bytes).sum();
+        let bytes: usize = writes.iter().map(Write::bytes).sum();
         let let_in = self.shared.space.let_in(log, bytes as u64, self.patience()).await?;
-        let room = self.wait_for_room(bytes).await?;
+        let room = self.wait_for_room(writes.iter().map(Write::held_bytes).sum()).await?;
         let (done, outcome) = oneshot::channel();
         let mut parcel = Parcel { writes, wish, let_in, room, done };
         loop {

@@ -1,11 +1,16 @@
-//! Cuts a stream of bytes into documents, without reading more of it than the largest document has.
+//! Cuts a stream of bytes into documents, without holding more of it than the largest document has.
 //!
-//! Two forms: lines (NDJSON), where a broken document spoils its own line only, and JSON (one object, several, or an
-//! array of them), where documents end where their braces close. Neither looks inside a document: that is
-//! `warren_protocol::document::check`'s.
+//! Two forms: lines (NDJSON), and JSON (one object, several, or an array of them), where [`scan`] finds the ends. In both
+//! a broken document spoils only itself. Neither looks inside a document: that is `warren_protocol::document::check`'s.
+
+mod scan;
+#[cfg(test)]
+mod tests;
 
 use bytes::{Buf, Bytes, BytesMut};
 use warren_protocol::problem::Code;
+
+use scan::{Element, Step};
 
 /// How documents follow each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +28,8 @@ pub enum Form {
 pub struct Piece {
     /// The line on which it begins, from 1.
     pub line: u64,
+    /// Which piece it is, from 1: of an array that stands on one line, the line says nothing.
+    pub number: u64,
     /// The document, or why there is none.
     pub content: Result<Bytes, SplitError>,
 }
@@ -36,9 +43,20 @@ pub enum SplitError {
         /// The most bytes of a document.
         limit: usize,
     },
+    /// What stands here is no document; the next one is read.
+    #[error("{0}")]
+    Misplaced(&'static str),
     /// What stands here is neither a document nor what may stand between two; nothing behind it can be read.
     #[error("{0}: nothing behind this place was read")]
     Broken(&'static str),
+    /// What should become a document cannot; for those who make documents of something else.
+    #[error("{detail}")]
+    Unusable {
+        /// The code of its problem.
+        code: Code,
+        /// Why, for people.
+        detail: String,
+    },
 }
 
 impl SplitError {
@@ -46,7 +64,8 @@ impl SplitError {
     pub fn code(&self) -> Code {
         match self {
             Self::TooLarge { .. } => Code::TooLarge,
-            Self::Broken(_) => Code::InvalidJson,
+            Self::Misplaced(_) | Self::Broken(_) => Code::InvalidJson,
+            Self::Unusable { code, .. } => *code,
         }
     }
 }
@@ -61,28 +80,48 @@ pub struct Splitter {
     /// How far the buffer was looked at.
     seen: usize,
     line: u64,
+    number: u64,
     finished: bool,
-    /// The rest of the current line, or of everything, is thrown away.
+    /// The rest of the current line is thrown away.
     skipping: bool,
-    scan: Scan,
+    place: Place,
+    /// Whether the documents stand in an array.
+    in_array: bool,
+    /// Whether a document was read, and no comma behind it.
+    after_value: bool,
 }
 
 /// Where in a JSON text the splitter stands.
-#[derive(Debug, Default)]
-struct Scan {
-    in_array: bool,
-    after_value: bool,
-    array_closed: bool,
-    depth: u32,
-    in_string: bool,
-    escaped: bool,
-    lines_inside: u64,
+#[derive(Debug)]
+enum Place {
+    /// Before everything.
+    Start,
+    /// Between two documents.
+    Gap,
+    /// In a document, or in what stands in its place.
+    Inside(Element),
+    /// Behind the array.
+    Closed,
+    /// Behind what cannot be read.
+    Lost,
 }
 
 impl Splitter {
     /// A splitter for documents of at most `limit` bytes.
     pub fn new(form: Form, limit: usize) -> Self {
-        Self { form, limit, buffer: BytesMut::new(), seen: 0, line: 1, finished: false, skipping: false, scan: Scan::default() }
+        Self {
+            form,
+            limit,
+            buffer: BytesMut::new(),
+            seen: 0,
+            line: 1,
+            number: 0,
+            finished: false,
+            skipping: false,
+            place: Place::Start,
+            in_array: false,
+            after_value: false,
+        }
     }
 
     /// Takes the next bytes of the input.
@@ -115,6 +154,21 @@ impl Splitter {
         }
     }
 
+    fn piece(&mut self, line: u64, content: Result<Bytes, SplitError>) -> Piece {
+        self.number += 1;
+        Piece { line, number: self.number, content }
+    }
+
+    /// Takes the first `length` bytes. A copy: a slice would keep all that it came with in memory, uncounted.
+    fn take(&mut self, length: usize) -> Result<Bytes, SplitError> {
+        let taken =
+            if length > self.limit { Err(SplitError::TooLarge { limit: self.limit }) } else { Ok(&self.buffer[..length]) };
+        let taken = taken.map(Bytes::copy_from_slice);
+        self.buffer.advance(length);
+        self.seen = 0;
+        taken
+    }
+
     fn next_line(&mut self) -> Option<Piece> {
         loop {
             let end = self.buffer[self.seen..].iter().position(|byte| *byte == b'\n').map(|at| self.seen + at);
@@ -125,202 +179,150 @@ impl Splitter {
                     self.buffer.clear();
                     self.seen = 0;
                     if !std::mem::replace(&mut self.skipping, true) {
-                        return Some(Piece { line: self.line, content: Err(SplitError::TooLarge { limit: self.limit }) });
+                        return Some(self.piece(self.line, Err(SplitError::TooLarge { limit: self.limit })));
                     }
                 }
                 return None;
             };
-            let text = self.buffer.split_to(end).freeze();
+            let skipped = std::mem::take(&mut self.skipping) || self.buffer[..end].iter().all(|byte| is_space(*byte));
+            let line = self.line;
+            let content = if skipped {
+                self.buffer.advance(end);
+                self.seen = 0;
+                None
+            } else {
+                Some(self.take(end))
+            };
             if !self.buffer.is_empty() {
                 self.buffer.advance(1);
             }
-            self.seen = 0;
-            let line = self.line;
             self.line += 1;
-            if std::mem::take(&mut self.skipping) || text.iter().all(|byte| is_space(*byte)) {
-                continue;
+            if let Some(content) = content {
+                return Some(self.piece(line, content));
             }
-            let content = if text.len() > self.limit { Err(SplitError::TooLarge { limit: self.limit }) } else { Ok(text) };
-            return Some(Piece { line, content });
         }
     }
 
     fn next_value(&mut self) -> Option<Piece> {
-        if self.skipping {
+        loop {
+            match &mut self.place {
+                Place::Inside(_) => match self.read_element() {
+                    Read::Piece(piece) => return Some(piece),
+                    Read::Ended => {}
+                    Read::Waits => return None,
+                },
+                Place::Lost => {
+                    self.buffer.clear();
+                    return None;
+                }
+                Place::Start | Place::Gap | Place::Closed => match self.read_gap() {
+                    Read::Piece(piece) => return Some(piece),
+                    Read::Ended => {}
+                    Read::Waits => return None,
+                },
+            }
+        }
+    }
+
+    /// Goes through what stands between two documents, up to the first byte of the next one.
+    fn read_gap(&mut self) -> Read {
+        let Some(&byte) = self.buffer.first() else {
+            return match self.place {
+                Place::Gap if self.finished && self.in_array => self.lost("the array has no end"),
+                _ => Read::Waits,
+            };
+        };
+        match byte {
+            b'\n' => self.line += 1,
+            _ if is_space(byte) => {}
+            _ if matches!(self.place, Place::Closed) => return self.lost("something follows the end of the array"),
+            b'[' if matches!(self.place, Place::Start) => {
+                self.in_array = true;
+                self.place = Place::Gap;
+            }
+            b',' if self.in_array => {
+                if !std::mem::replace(&mut self.after_value, false) {
+                    self.buffer.advance(1);
+                    return self.misplaced("a document is missing before this comma");
+                }
+            }
+            b']' if self.in_array => self.place = Place::Closed,
+            _ if self.in_array => {
+                let is_junk = std::mem::replace(&mut self.after_value, true);
+                self.place = Place::Inside(Element::new(byte, is_junk));
+                if is_junk {
+                    return self.misplaced("a comma is missing before this");
+                }
+                return Read::Ended;
+            }
+            b'{' => {
+                self.place = Place::Inside(Element::new(byte, false));
+                return Read::Ended;
+            }
+            _ => return self.lost("a JSON object must begin here"),
+        }
+        self.buffer.advance(1);
+        Read::Ended
+    }
+
+    fn read_element(&mut self) -> Read {
+        let Place::Inside(element) = &mut self.place else { return Read::Ended };
+        let end = loop {
+            let Some(&byte) = self.buffer.get(self.seen) else { break None };
+            match element.step(byte, self.in_array) {
+                Step::More => self.seen += 1,
+                Step::EndsWith => break Some(self.seen + 1),
+                Step::EndsBefore => break Some(self.seen),
+            }
+        };
+        let (line, lines, is_told) = (self.line, element.lines, element.is_told);
+        if let Some(end) = end {
+            self.place = Place::Gap;
+            // An object in the place of a name begins the next document, whatever is missing before it.
+            self.after_value = self.buffer.get(end) != Some(&b'{');
+            self.line += lines;
+            if is_told {
+                self.buffer.advance(end);
+                self.seen = 0;
+                return Read::Ended;
+            }
+            let content = self.take(end);
+            return Read::Piece(self.piece(line, content));
+        }
+        if is_told || self.seen > self.limit {
+            // Looked through to its end, but not kept.
+            element.is_told = true;
+            element.lines = 0;
+            self.line += lines;
             self.buffer.clear();
-            return None;
-        }
-        if self.scan.depth == 0 && !self.enter_value() {
-            return self.at_a_gap();
-        }
-        while self.seen < self.buffer.len() {
-            let byte = self.buffer[self.seen];
-            self.seen += 1;
-            if self.scan.inside(byte) {
-                continue;
-            }
-            let value = self.buffer.split_to(self.seen).freeze();
-            let line = self.line;
-            self.line += std::mem::take(&mut self.scan.lines_inside);
             self.seen = 0;
-            self.scan.after_value = true;
-            let content = if value.len() > self.limit { Err(SplitError::TooLarge { limit: self.limit }) } else { Ok(value) };
-            return Some(Piece { line, content });
-        }
-        if self.seen > self.limit {
-            // Without its end nobody knows where the next document begins.
-            return Some(self.broken("the document is larger than allowed"));
-        }
-        if self.finished {
-            return Some(self.broken("the document has no end"));
-        }
-        None
-    }
-
-    /// Goes through what stands between two documents; true if a document begins, which is then entered.
-    fn enter_value(&mut self) -> bool {
-        while let Some(&byte) = self.buffer.first() {
-            match byte {
-                b'\n' => self.line += 1,
-                _ if is_space(byte) => {}
-                b'[' if !self.scan.in_array && !self.scan.array_closed && !self.scan.after_value => self.scan.in_array = true,
-                b',' if self.scan.in_array && self.scan.after_value => self.scan.after_value = false,
-                b']' if self.scan.in_array => {
-                    self.scan.in_array = false;
-                    self.scan.array_closed = true;
-                }
-                b'{' if self.scan.takes_value() => {
-                    self.scan.depth = 1;
-                    self.seen = 1;
-                    return true;
-                }
-                _ => return false,
+            if !is_told {
+                return Read::Piece(self.piece(line, Err(SplitError::TooLarge { limit: self.limit })));
             }
-            self.buffer.advance(1);
         }
-        false
+        if self.finished { self.lost("the document has no end") } else { Read::Waits }
     }
 
-    fn at_a_gap(&mut self) -> Option<Piece> {
-        if !self.buffer.is_empty() {
-            let what =
-                if self.scan.array_closed { "something follows the end of the array" } else { "a JSON object must begin here" };
-            Some(self.broken(what))
-        } else if self.finished && self.scan.in_array {
-            Some(self.broken("the array has no end"))
-        } else {
-            None
-        }
+    fn misplaced(&mut self, what: &'static str) -> Read {
+        Read::Piece(self.piece(self.line, Err(SplitError::Misplaced(what))))
     }
 
-    fn broken(&mut self, what: &'static str) -> Piece {
-        self.skipping = true;
+    fn lost(&mut self, what: &'static str) -> Read {
+        self.place = Place::Lost;
         self.buffer.clear();
-        Piece { line: self.line, content: Err(SplitError::Broken(what)) }
+        Read::Piece(self.piece(self.line, Err(SplitError::Broken(what))))
     }
 }
 
-impl Scan {
-    /// Whether a document may begin here: not behind an array, and in one only behind a comma.
-    fn takes_value(&self) -> bool {
-        let comma_is_missing = self.in_array && self.after_value;
-        !self.array_closed && !comma_is_missing
-    }
-
-    /// Takes one byte inside a value; false if the value ends with it.
-    fn inside(&mut self, byte: u8) -> bool {
-        if byte == b'\n' {
-            self.lines_inside += 1;
-        }
-        if self.in_string {
-            match byte {
-                _ if self.escaped => self.escaped = false,
-                b'\\' => self.escaped = true,
-                b'"' => self.in_string = false,
-                _ => {}
-            }
-            return true;
-        }
-        match byte {
-            b'"' => self.in_string = true,
-            b'{' | b'[' => self.depth += 1,
-            b'}' | b']' => self.depth -= 1,
-            _ => {}
-        }
-        self.depth > 0
-    }
+/// What came of reading on.
+enum Read {
+    Piece(Piece),
+    /// One thing has ended, the next one begins.
+    Ended,
+    /// More bytes are needed.
+    Waits,
 }
 
 fn is_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Feeds the input in chunks of `chunk` bytes and collects all pieces.
-    fn split(form: Form, input: &str, chunk: usize) -> Vec<(u64, Result<String, SplitError>)> {
-        let mut splitter = Splitter::new(form, 50);
-        let mut pieces = Vec::new();
-        let drain = |splitter: &mut Splitter, pieces: &mut Vec<_>| {
-            while let Some(Piece { line, content }) = splitter.next_piece() {
-                pieces.push((line, content.map(|bytes| String::from_utf8(bytes.to_vec()).unwrap())));
-            }
-        };
-        for part in input.as_bytes().chunks(chunk) {
-            splitter.push(part);
-            drain(&mut splitter, &mut pieces);
-        }
-        splitter.finish();
-        drain(&mut splitter, &mut pieces);
-        pieces
-    }
-
-    fn every_chunking(form: Form, input: &str) -> Vec<(u64, Result<String, SplitError>)> {
-        let whole = split(form, input, usize::MAX);
-        for chunk in 1..=input.len() {
-            assert_eq!(split(form, input, chunk), whole, "chunks of {chunk} bytes of {input:?}");
-        }
-        whole
-    }
-
-    fn good(line: u64, text: &str) -> (u64, Result<String, SplitError>) {
-        (line, Ok(text.to_owned()))
-    }
-
-    #[test]
-    fn lines_keep_their_numbers_and_a_broken_one_spoils_no_other() {
-        let pieces = every_chunking(Form::Sniff, "\n{\"id\":1}\r\n\n{broken\n{\"id\":\"]}\"}");
-        assert_eq!(pieces, [good(2, "{\"id\":1}\r"), good(4, "{broken"), good(5, "{\"id\":\"]}\"}")]);
-    }
-
-    #[test]
-    fn arrays_objects_and_rows_of_objects_end_where_their_braces_close() {
-        let array = "[ {\"a\":[1,{\"b\":\"}\\\"]\"}]},\n\n {\"c\":2} ]\n";
-        assert_eq!(every_chunking(Form::Sniff, array), [good(1, "{\"a\":[1,{\"b\":\"}\\\"]\"}]}"), good(3, "{\"c\":2}")]);
-        let pretty = "{\n \"a\": 1\n}\n{\"b\":2}";
-        assert_eq!(every_chunking(Form::Json, pretty), [good(1, "{\n \"a\": 1\n}"), good(4, "{\"b\":2}")]);
-        assert_eq!(every_chunking(Form::Sniff, " [ ] "), []);
-        assert_eq!(every_chunking(Form::Sniff, ""), []);
-    }
-
-    #[test]
-    fn what_is_no_document_is_said_once_with_its_line() {
-        for (input, line) in
-            [("[{\"a\":1},\n7]", 2), ("[{\"a\":1} {\"b\":2}]", 1), ("[{\"a\":1}", 1), ("[{\"a\":", 1), ("[] {}", 1)]
-        {
-            let pieces = every_chunking(Form::Sniff, input);
-            let (at, last) = pieces.last().unwrap();
-            assert!(*at == line && matches!(last, Err(SplitError::Broken(_))), "{input}: {pieces:?}");
-            assert_eq!(pieces.iter().filter(|(_, content)| content.is_err()).count(), 1);
-        }
-    }
-
-    #[test]
-    fn a_line_that_is_too_long_is_skipped_to_its_end() {
-        let input = format!("{{\"id\":1}}\n{}\n{{\"id\":3}}", "x".repeat(120));
-        let pieces = every_chunking(Form::Lines, &input);
-        assert_eq!(pieces, [good(1, "{\"id\":1}"), (2, Err(SplitError::TooLarge { limit: 50 })), good(3, "{\"id\":3}")]);
-    }
 }

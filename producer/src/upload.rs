@@ -11,9 +11,9 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use utoipa::ToSchema;
 use warren_protocol::catalog::Entry;
-use warren_protocol::document::IdSource;
+use warren_protocol::document::{IdSource, id_in};
 use warren_protocol::problem::Code;
-use warren_protocol::{IndexName, Problem};
+use warren_protocol::{IndexDefinition, IndexName, Problem};
 
 use crate::admission::{Admission, Refused};
 use crate::publisher::{Publisher, Write, WriteError};
@@ -34,11 +34,22 @@ pub struct Summary {
     pub rejected: Vec<Rejection>,
 }
 
+impl Summary {
+    /// Counts and lists a document that was refused.
+    pub fn reject(&mut self, line: u64, number: u64, problem: Problem) {
+        self.rejected_count += 1;
+        self.rejected.push(Rejection { line, number, id: None, code: problem.code, detail: problem.detail });
+    }
+}
+
 /// A document that was refused.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Rejection {
     /// The line on which it begins, from 1.
     pub line: u64,
+    /// Which document of the body it is, from 1.
+    #[serde(default)]
+    pub number: u64,
     /// Its id, where it could be read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
@@ -105,18 +116,17 @@ impl Upload {
 
     /// Takes the next piece; waits where the broker is slower than the client.
     pub async fn take(&mut self, piece: Piece) -> Result<(), Problem> {
-        let Piece { line, content } = piece;
-        let body = match content {
+        let body = match piece.content {
             Ok(body) => body,
             Err(error) => {
-                self.reject(line, Problem::new(error.code(), error.to_string()));
+                self.reject(piece.line, piece.number, &Bytes::new(), Problem::new(error.code(), error.to_string()));
                 return Ok(());
             }
         };
-        match self.admit(body).await {
+        match self.admit(body.clone()).await {
             Ok(write) => self.add(write).await,
             Err(Refused::Document(problem)) => {
-                self.reject(line, problem);
+                self.reject(piece.line, piece.number, &body, problem);
                 Ok(())
             }
             Err(Refused::Index(problem)) => Err(problem),
@@ -134,7 +144,7 @@ impl Upload {
     }
 
     async fn add(&mut self, write: Write) -> Result<(), Problem> {
-        self.chunk_bytes += write.body.as_ref().map_or(0, Bytes::len);
+        self.chunk_bytes += write.held_bytes();
         self.chunk.push(write);
         if self.chunk_bytes < CHUNK_BYTES {
             return Ok(());
@@ -167,10 +177,15 @@ impl Upload {
         Ok(())
     }
 
-    fn reject(&mut self, line: u64, problem: Problem) {
+    fn reject(&mut self, line: u64, number: u64, body: &[u8], problem: Problem) {
         self.summary.rejected_count += 1;
         if self.summary.rejected.len() < self.max_listed {
-            self.summary.rejected.push(Rejection { line, id: None, code: problem.code, detail: problem.detail });
+            let id = match &self.entry {
+                Some(entry) => id_in(&entry.definition, body),
+                None => id_in(&IndexDefinition::default(), body),
+            };
+            let (id, code, detail) = (id.map(String::from), problem.code, problem.detail);
+            self.summary.rejected.push(Rejection { line, number, id, code, detail });
         }
     }
 

@@ -1,5 +1,7 @@
 //! Documents: the id, and the check that each one passes before it is written anywhere.
 
+mod naming;
+
 use std::cell::RefCell;
 use std::fmt;
 
@@ -12,6 +14,8 @@ use time::format_description::well_known::Rfc3339;
 use crate::definition::{FieldType, IndexDefinition};
 use crate::index_name::IndexName;
 use crate::problem::{Code, Problem};
+
+pub use naming::id_in;
 
 /// The id of a document: 1 to 512 bytes of UTF-8.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

@@ -67,6 +67,8 @@ codes! {
     MissingPointer = "missing_pointer", 400, "The message lacks what the source looks for";
     /// A value does not have the type that the index definition gives its field.
     InvalidField = "invalid_field", 400, "A field does not have its defined type";
+    /// A row of a table does not fit its header, or is no text.
+    InvalidRow = "invalid_row", 400, "The row is not valid";
     /// Aggregations would make too many buckets, or take too much memory.
     TooManyBuckets = "too_many_buckets", 400, "The aggregations are too large";
     /// No key, or a wrong one.

@@ -35,7 +35,7 @@ use warren_protocol::ports::Ports;
 use warren_protocol::problem::Code;
 use warren_protocol::{IndexName, Problem};
 use warren_service::config::Config;
-use warren_service::{CatalogHandle, Roster, Stop, http};
+use warren_service::{CatalogHandle, Readiness, Roster, Stop, http};
 
 pub use client_searches::ClientSearches;
 use fan_out::FanOut;
@@ -119,8 +119,8 @@ pub fn api(service: QueryService) -> OpenApiRouter {
 
 /// The routes of a query service that stands alone.
 pub fn router(service: QueryService) -> Router {
-    let ready = service.shared.catalog.readiness();
-    http::finish(api(service), ready)
+    let readiness = Readiness::start(&service.shared.ports, service.shared.catalog.clone());
+    http::finish(api(service), move || readiness.check())
 }
 
 /// Runs a query service until `stop`.

@@ -11,6 +11,7 @@ mod sources;
 mod status;
 mod suggest;
 
+use axum::routing::get;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -27,6 +28,8 @@ pub(crate) fn api() -> OpenApiRouter<QueryService> {
         .routes(routes!(suggest::suggest))
         .routes(routes!(merge::merge))
         .routes(routes!(documents::show))
+        // The document whose id is the last word of a producer's route.
+        .route("/indexes/{index}/documents/delete", get(documents::show_delete))
         .routes(routes!(status::status))
         .routes(routes!(dead_letters::list, dead_letters::purge))
         .routes(routes!(dead_letters::show))

@@ -58,12 +58,6 @@ impl CatalogHandle {
         self.shared.replay.state().is_ok_and(|ready| ready)
     }
 
-    /// The same for `/readyz`, with the reason.
-    pub fn readiness(&self) -> impl Fn() -> Result<(), String> + Send + Sync + use<> {
-        let catalog = self.clone();
-        move || if catalog.is_ready() { Ok(()) } else { Err("the catalog of indexes is not read yet".to_owned()) }
-    }
-
     /// Waits until the catalog is ready; `Unavailable` at the deadline, `Broken` if it never will be.
     pub async fn ready(&self, deadline: Instant) -> Result<(), CatalogError> {
         self.shared.replay.ready(deadline).await

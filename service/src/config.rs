@@ -111,6 +111,9 @@ pub struct ProducerConfig {
     pub test_panics: bool,
     /// How many rejected documents an answer lists, and how many that cannot be found yet; all are counted.
     pub max_rejected_listed: u32,
+    /// How many uploads of many documents, and deletions by query, are worked on at once; beyond, they are answered 429. Each holds up
+    /// to `http.max_document_bytes`, and 8 MiB more if it is packed.
+    pub max_uploads: NonZeroU32,
     /// How long a receipt is waited for, in milliseconds; after that it is unknown when the document can be found.
     pub receipt_timeout_ms: NonZeroU64,
     /// How many documents wait for their receipts at a time; those beyond get none.
@@ -305,6 +308,7 @@ impl Default for ProducerConfig {
             max_attempts: n32(3),
             test_panics: false,
             max_rejected_listed: 100,
+            max_uploads: n32(64),
             receipt_timeout_ms: n64(60_000),
             max_receipts: n32(100_000),
         }

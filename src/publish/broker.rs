@@ -7,7 +7,7 @@ use warren_producer::Producer;
 use warren_producer::admission::Admission;
 use warren_producer::receipts::Found;
 use warren_producer::upload::{Summary, Upload};
-use warren_protocol::IndexName;
+use warren_protocol::{IndexDefinition, IndexName};
 use warren_service::catalog::CatalogHandle;
 use warren_service::config::Config;
 use warren_service::roster::Roster;
@@ -22,6 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) struct BrokerTarget {
     broker: Broker,
     producer: Producer,
+    definition: IndexDefinition,
     upload: Option<Upload>,
     /// How long to wait at the end for what was published to be found.
     wait: Duration,
@@ -40,15 +41,23 @@ impl BrokerTarget {
         let roster = Roster::start(&broker.ports, &stop).await?;
         let producer = Producer::start(&config, &broker.ports, catalog.clone(), &roster, &stop);
         catalog.ready(Instant::now() + PATIENCE).await?;
+        let mut definition = IndexDefinition::default();
         if let Some(entry) = catalog.get(&index) {
             producer.publisher.known(&entry).await?;
+            definition = entry.definition.clone();
         }
         let admission = Admission::new(catalog, config);
         let mut upload = Upload::new(admission, producer.publisher.clone(), index, MAX_PRINTED);
         if wait.is_some() {
             upload = upload.with_receipts();
         }
-        Ok(Self { broker, producer, upload: Some(upload), wait: wait.unwrap_or_default(), told: Summary::default(), stop })
+        let (upload, wait, told) = (Some(upload), wait.unwrap_or_default(), Summary::default());
+        Ok(Self { broker, producer, definition, upload, wait, told, stop })
+    }
+
+    /// What the index says of its fields.
+    pub(crate) fn definition(&self) -> IndexDefinition {
+        self.definition.clone()
     }
 
     /// Hands a part over; the summary says what is new since the last one.

@@ -2,12 +2,16 @@
 
 #![expect(clippy::expect_used, reason = "a test fails by panicking; clippy itself knows #[test] functions only")]
 
+mod alarms;
+mod bad_documents;
 mod aggregations;
 mod bounded_log;
 mod clients;
 mod crashes;
+mod documents;
 mod dead_letters;
 mod elastic;
+mod examples;
 mod foreign;
 mod foreign_clients;
 mod intake;

@@ -151,6 +151,7 @@ async fn the_description_has_the_routes_of_the_contract() -> Result<()> {
         ("/indexes", vec!["get"]),
         ("/indexes/{index}", vec!["delete", "get", "put"]),
         ("/indexes/{index}/documents", vec!["post"]),
+        ("/indexes/{index}/documents/delete", vec!["post"]),
         ("/indexes/{index}/documents/{id}", vec!["delete", "get", "put"]),
         ("/indexes/{index}/search", vec!["get", "post"]),
         ("/indexes/{index}/suggest", vec!["get"]),

@@ -25,6 +25,6 @@ pub mod writers;
 
 pub use api::Api;
 pub use patience::{eventually, within};
-pub use program::Program;
+pub use program::{Program, programs};
 pub use proxy::Proxy;
 pub use rabbitmq::Node;

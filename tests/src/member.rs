@@ -113,6 +113,11 @@ impl Member {
         Ok(())
     }
 
+    /// Its process id, while it runs.
+    pub fn id(&self) -> Result<u32> {
+        Ok(self.program.as_ref().with_context(|| format!("{} does not run", self.name))?.id())
+    }
+
     /// What it said since its last start.
     pub fn said(&self) -> String {
         self.program.as_ref().map(Program::said).unwrap_or_default()

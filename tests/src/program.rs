@@ -171,6 +171,12 @@ fn listen(output: Box<dyn Read + Send>, said: Arc<Mutex<String>>, mut log: Optio
     })
 }
 
+/// The folder that the programs stand in.
+pub fn programs() -> Result<PathBuf> {
+    let warren = path("warren")?;
+    Ok(warren.parent().context("a program in no folder")?.to_owned())
+}
+
 /// The program of that name.
 fn path(name: &str) -> Result<PathBuf> {
     static FOLDER: OnceLock<Result<PathBuf, String>> = OnceLock::new();

@@ -81,6 +81,25 @@ impl Node {
         self.command(format!("policy {vhost} {pattern} {definition}")).await
     }
 
+    /// Raises a memory alarm: the broker has more memory in use than it now may. It takes no messages until the alarm is cleared.
+    pub async fn raise_memory_alarm(&self) -> Result<()> {
+        self.command("memory 0.00001".into()).await
+    }
+
+    /// Lets the broker use as much memory as at its start.
+    pub async fn clear_memory_alarm(&self) -> Result<()> {
+        self.command("memory absolute 1GB".into()).await
+    }
+
+    /// The process of the broker, while it runs.
+    pub fn process(&self) -> Result<u32> {
+        let script = self.guardian.lock().unwrap_or_else(PoisonError::into_inner).process.id();
+        let children = std::fs::read_to_string(format!("/proc/{script}/task/{script}/children"))?;
+        let is_broker =
+            |id: &&str| std::fs::read_to_string(format!("/proc/{id}/comm")).is_ok_and(|name| name.starts_with("beam"));
+        Ok(children.split_whitespace().find(is_broker).context("the broker does not run")?.parse()?)
+    }
+
     /// Starts the killed or stopped broker again, with its data.
     pub async fn start_again(&self) -> Result<()> {
         self.command("start".into()).await

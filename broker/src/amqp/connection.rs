@@ -18,7 +18,7 @@ use super::failure::{Failure, until};
 
 /// The pause after the first failed attempt, of whatever kind; it doubles up to [`LONGEST_PAUSE`].
 pub(super) const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
-pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// How often a publisher looks whether the broker takes messages again.
 const BLOCKED_POLL: Duration = Duration::from_millis(50);
 
@@ -125,7 +125,7 @@ impl Link {
         let connection = self.connection(deadline).await?;
         while connection.status().blocked() {
             if Instant::now() + BLOCKED_POLL > deadline {
-                return Err(Failure::Full);
+                return Err(Failure::Alarm);
             }
             sleep(BLOCKED_POLL).await;
         }

@@ -18,6 +18,9 @@ pub(super) enum Failure {
     /// The broker refused the message.
     #[error("the broker refused the message")]
     Full,
+    /// The broker takes no messages for now; this one was not handed to it.
+    #[error("the broker has a memory or disk alarm and takes no messages")]
+    Alarm,
     /// The message is larger than the broker takes; holds that limit in bytes.
     #[error("the broker takes messages of at most {0} bytes")]
     TooLarge(u64),
@@ -103,7 +106,7 @@ impl From<Failure> for LogError {
     fn from(failure: Failure) -> Self {
         match failure {
             Failure::NotFound(name) => Self::NotFound(name),
-            Failure::Full => Self::Full,
+            Failure::Full | Failure::Alarm => Self::Full,
             other => Self::Unavailable(other.to_string()),
         }
     }
@@ -133,7 +136,7 @@ impl From<Failure> for BulletinError {
 /// The failure of an operation on `queue`.
 pub(super) fn queue_error(queue: QueueName, failure: Failure) -> QueueError {
     match failure {
-        Failure::Full => QueueError::Full(queue),
+        Failure::Full | Failure::Alarm => QueueError::Full(queue),
         other => QueueError::Unavailable(other.to_string()),
     }
 }

@@ -53,7 +53,7 @@ impl Pool {
         };
         if connection.status().blocked() {
             // What lapin takes during an alarm of the broker it would keep in memory.
-            return Err(Failure::Full);
+            return Err(Failure::Alarm);
         }
         match until(deadline, connection.create_channel()).await {
             Ok(channel) => Ok(Lease { connection, channel, deadline }),

@@ -151,7 +151,7 @@ async fn feed_many(
 
 /// A link that may be fed, with its title; or what is wrong with it.
 fn checked(line: u64, request: Value) -> Result<(Link, Option<String>), Rejection> {
-    let refuse = |problem: Problem| Rejection { line, id: None, code: problem.code, detail: problem.detail };
+    let refuse = |problem: Problem| Rejection { line, number: line, id: None, code: problem.code, detail: problem.detail };
     let request = JobRequest::deserialize(request).map_err(|error| {
         refuse(Problem::new(Code::InvalidRequest, format!("a link is {{\"url\": …, \"title\": …}}: {error}")))
     })?;

@@ -29,3 +29,7 @@ pub(super) async fn show(
     let body = service.document(&index, id).await?;
     Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())
 }
+
+pub(super) async fn show_delete(service: State<QueryService>, ApiPath(index): ApiPath<String>) -> Result<Response, ApiError> {
+    show(service, ApiPath((index, "delete".to_owned()))).await
+}
