@@ -165,9 +165,9 @@ async fn a_batch_in_one_message_is_taken_document_by_document() -> Result<()> {
     let dead = letters(query, "", samples.len() - good + 2).await?;
     let whole: Vec<_> = dead.iter().filter(|letter| letter["ordinal"].is_null()).cloned().collect();
     assert_eq!(reasons(&whole), [("invalid_json", 1), ("too_large", 1)].into());
-    let counts = status(query, "all is counted", |status| status["intake"]["deleted"] == 20).await?;
-    assert_eq!(counts["intake"]["indexed"], json!(good));
-    assert_eq!(counts["intake"]["refused"], json!(dead.len()));
+    let expected = json!({"indexed": good, "deleted": 20, "refused": dead.len()});
+    let is_expected = |intake: &Value| ["indexed", "deleted", "refused"].iter().all(|key| intake[key] == expected[key]);
+    status(query, "all is counted", |status| is_expected(&status["intake"])).await?;
     let _: () = world.client.close().await;
     Ok(())
 }
@@ -185,7 +185,8 @@ async fn a_message_that_makes_its_handler_panic_harms_no_other() -> Result<()> {
     query.found("notes", 57).await?;
     let dead = letters(query, "&reason=poison", 3).await?;
     for number in [7, 27, 47] {
-        let letter = dead.iter().find(|letter| letter["body"] == json!({"id": number})).context("its letter")?;
+        let body = json!({"id": number}).to_string();
+        let letter = dead.iter().find(|letter| letter["body"].as_str() == Some(&body)).context("its letter")?;
         assert_eq!((&letter["attempts"], &letter["headers"]), (&json!(3), &json!({"warren-test-panic": "1"})));
     }
     letters(query, "", 3).await?;

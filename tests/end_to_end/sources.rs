@@ -85,17 +85,18 @@ async fn the_messages_of_a_service_bus_are_indexed_and_its_other_consumer_notice
     query.found("orders", ORDERS - CANCELLED).await?;
     let (_, found) = query.get("/indexes/orders/documents/500").await?;
     assert_eq!(found, order(500));
-    let counts = status(&query, "all is counted", |status| status["sources"][0]["refused"] == strange.len()).await?;
-    let source = &counts["sources"][0];
-    assert_eq!((&source["name"], &source["active"]), (&json!("orders"), &json!(true)));
-    assert_eq!((&source["indexed"], &source["deleted"]), (&json!(ORDERS), &json!(CANCELLED)));
+    let expected = json!({"name": "orders", "active": true, "indexed": ORDERS, "deleted": CANCELLED, "refused": strange.len()});
+    let is_expected =
+        |source: &Value| ["name", "active", "indexed", "deleted", "refused"].iter().all(|key| source[key] == expected[key]);
+    status(&query, "all is counted", |status| is_expected(&status["sources"][0])).await?;
     let dead = letters(&query, "&source=warren.source.orders", strange.len()).await?;
     let mut reasons: Vec<_> = dead.iter().map(|letter| letter["reason"].to_string()).collect();
     reasons.sort();
     assert_eq!(reasons, [r#""invalid_id""#, r#""missing_pointer""#, r#""missing_pointer""#]);
     for letter in &dead {
         assert_eq!((&letter["index"], &letter["routing_key"]), (&json!("orders"), &json!("shop.others")));
-        ensure!(strange.iter().any(|message| letter["body"] == *message), "{letter}");
+        // The body is the message's text.
+        ensure!(strange.iter().any(|message| letter["body"].as_str() == Some(&message.to_string())), "{letter}");
     }
 
     // Its own consumer has got all of them, once, in their order.
