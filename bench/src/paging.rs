@@ -55,8 +55,7 @@ pub(crate) async fn run(args: &PagingArgs) -> Result<()> {
     let (mut pages, mut longest, mut total) = (0, Duration::ZERO, Duration::ZERO);
     let mut after = Value::Null;
     loop {
-        let mut request =
-            json!({"sort": args.sort, "limit": args.limit, "fields": [], "total": false, "timeout_ms": 30_000});
+        let mut request = json!({"sort": args.sort, "limit": args.limit, "fields": [], "total": false, "timeout_ms": 30_000});
         if after.is_string() {
             request["after"] = after.take();
         }

@@ -88,7 +88,8 @@ async fn rank(server: &Server, queries: &BTreeMap<String, String>, query: impl F
         let (status, answer) = http::answer(server.request(Method::POST, &path).json(&request)).await?;
         ensure!(status == 200 && answer["partitions"]["answered"] == PARTITIONS, "query {id}: {status}: {answer}");
         let hits = answer["hits"].as_array().context("hits")?.iter();
-        let ranked = hits.map(|hit| Ok((hit["id"].as_str().context("an id")?.to_owned(), hit["score"].as_f64().context("a score")?)));
+        let ranked =
+            hits.map(|hit| Ok((hit["id"].as_str().context("an id")?.to_owned(), hit["score"].as_f64().context("a score")?)));
         rankings.insert(id.clone(), ranked.collect::<Result<_>>()?);
     }
     Ok(rankings)

@@ -49,6 +49,11 @@ impl Producer {
     }
 }
 
+/// Routes without parameters; naming one that is not there is an error, not a silent nothing.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NoParameters {}
+
 /// The path of an index.
 #[derive(Debug, Deserialize)]
 struct IndexPath {

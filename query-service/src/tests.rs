@@ -18,7 +18,9 @@ use tower::ServiceExt;
 use warren_broker::{Broker, Settings};
 use warren_protocol::announcement::{Announcement, INTERVAL_MS, PartitionReport, ReplicaState, WorkerAnnouncement};
 use warren_protocol::ports::{Message as QueueMessage, QueueName, RpcTarget, WorkerId};
-use warren_protocol::rpc::{self, Answer, Failure, Found, Hits, Message, PartialHit, Question, Ranking, Reply, Search, Statistics};
+use warren_protocol::rpc::{
+    self, Answer, Failure, Found, Hits, Message, PartialHit, Question, Ranking, Reply, Search, Statistics,
+};
 use warren_protocol::search::{SortKey, SortValue};
 use warren_protocol::{IndexRef, PartitionId, Query};
 
@@ -174,6 +176,7 @@ fn two_each(partition: u32, question: Question) -> Option<Result<Answer, Failure
             Answer::Documents(fetch.ids.iter().map(|id| held.contains(id).then(|| found(id))).collect())
         }
         Question::Statistics { .. } => statistics(partition),
+        _ => return None,
     }))
 }
 
@@ -229,7 +232,9 @@ async fn scores_are_those_of_all_partitions_unless_they_do_not_matter() {
     let world = World::with_index(
         |_| {},
         |partition, question| match &question {
-            Question::Search(search) if search.ranking == Ranking::Global(Statistics { documents: 2 + 3 + 4, ..Statistics::default() }) => {
+            Question::Search(search)
+                if search.ranking == Ranking::Global(Statistics { documents: 2 + 3 + 4, ..Statistics::default() }) =>
+            {
                 two_each(partition, question)
             }
             Question::Search(_) => Some(Err(Failure::Internal("scored by something else".to_owned()))),
@@ -237,13 +242,9 @@ async fn scores_are_those_of_all_partitions_unless_they_do_not_matter() {
         },
     )
     .await;
-    for (parameters, status) in [
-        ("q=x", 200),
-        ("q=x&sort=-_score,size", 200),
-        ("q=x&sort=size", 503),
-        ("q=x&limit=0", 503),
-        ("q=x&scoring=local", 503),
-    ] {
+    for (parameters, status) in
+        [("q=x", 200), ("q=x&sort=-_score,size", 200), ("q=x&sort=size", 503), ("q=x&limit=0", 503), ("q=x&scoring=local", 503)]
+    {
         let (got, answer) = world.get(&format!("/indexes/a/search?{parameters}")).await;
         assert_eq!(got, status, "{parameters}: {answer}");
     }
@@ -256,7 +257,8 @@ async fn a_cursor_leads_on_and_only_in_its_search() {
         |partition, question| match question {
             Question::Search(search) if search.after.is_some() => {
                 let place = search.after.unwrap();
-                let found = place.id == "d1" && place.values == [SortValue::F64(2.0)] && matches!(search.ranking, Ranking::Global(_));
+                let found =
+                    place.id == "d1" && place.values == [SortValue::F64(2.0)] && matches!(search.ranking, Ranking::Global(_));
                 Some(if found { Ok(Answer::Hits(Hits::default())) } else { Err(Failure::NotHere) })
             }
             question => two_each(partition, question),
@@ -399,8 +401,8 @@ async fn documents_are_fetched_from_the_worker_that_answered() {
         |_| {},
         |partition, question| match question {
             Question::Search(_) => without_documents(0, question).filter(|_| partition == 0),
-            Question::Statistics { .. } => two_each(partition, question),
             Question::Fetch(_) => Some(Err(Failure::Internal("asked the wrong one".to_owned()))),
+            _ => two_each(partition, question),
         },
     )
     .await;

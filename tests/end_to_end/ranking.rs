@@ -155,13 +155,13 @@ async fn hits_come_with_what_was_asked_for_in_one_phase_or_two() -> Result<()> {
 }
 
 /// The blocks of the page that are requests, each with what is said below it.
-fn examples(page: &str) -> Vec<(Value, &str)> {
+fn examples(page: &str) -> Result<Vec<(Value, &str)>> {
     let blocks = page.split("\n```json\n").skip(1);
     blocks
         .map(|block| {
-            let (json, rest) = block.split_once("\n```\n").expect("a block ends");
+            let (json, rest) = block.split_once("\n```\n").context("a block ends")?;
             let said = rest.trim_start().lines().next().unwrap_or_default();
-            (serde_json::from_str(json).unwrap_or_else(|error| panic!("{json}: {error}")), said)
+            Ok((serde_json::from_str(json).with_context(|| json.to_owned())?, said))
         })
         .collect()
 }
@@ -172,7 +172,7 @@ async fn the_documentation_is_true() -> Result<()> {
     let page = std::fs::read_to_string(page).context(page)?;
     let (deployment, folder) = (Deployment::new().await?, tempfile::tempdir()?);
     let (server, _) = filled(&deployment, &folder, &[]).await?;
-    let examples = examples(&page);
+    let examples = examples(&page)?;
     ensure!(examples.len() >= 8, "the page has its examples: {}", examples.len());
     let mut after = Value::Null;
     for (mut request, said) in examples {

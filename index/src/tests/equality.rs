@@ -16,8 +16,22 @@ const DEFINITION: &str = r#"{"fields":{"title":{"type":"text","analyzer":"englis
     "section":{"type":"keyword"},"size":{"type":"integer"},"price":{"type":"float"},"free":{"type":"boolean"},"month":{"type":"date"},
     "meta":{"type":"object"}}}"#;
 const WORDS: [&str; 16] = [
-    "web", "server", "servers", "mail", "client", "library", "kernel", "shell", "größe", "日本", "naïve", "Ελλάδα", "driver", "x86",
-    "don't", "a",
+    "web",
+    "server",
+    "servers",
+    "mail",
+    "client",
+    "library",
+    "kernel",
+    "shell",
+    "größe",
+    "日本",
+    "naïve",
+    "Ελλάδα",
+    "driver",
+    "x86",
+    "don't",
+    "a",
 ];
 
 /// One index, cut into partitions.
@@ -172,7 +186,19 @@ fn query(random: &mut Random) -> String {
 fn sort(random: &mut Random) -> Vec<SortKey> {
     let mut keys: Vec<SortKey> = Vec::new();
     for _ in 0..random.below(4) {
-        let name = random.pick(&["_score", "id", "section", "size", "price", "free", "month", "mixed", "meta.kind", "meta.n", "nothing"]);
+        let name = random.pick(&[
+            "_score",
+            "id",
+            "section",
+            "size",
+            "price",
+            "free",
+            "month",
+            "mixed",
+            "meta.kind",
+            "meta.n",
+            "nothing",
+        ]);
         let mut key = SortKey::parse(name).unwrap();
         key.descending = random.below(2) == 0;
         if random.below(3) == 0 {
@@ -189,7 +215,10 @@ fn assert_same(one: &Hits, cut: &Hits, context: &str) {
     assert_eq!(cut.total, one.total, "{context}");
     let shown = |hits: &Hits| hits.hits.iter().map(|hit| (hit.id.clone(), hit.score, hit.sort.clone())).collect::<Vec<_>>();
     assert_eq!(shown(cut), shown(one), "{context}");
-    assert_eq!(cut.hits.iter().map(|hit| &hit.found).collect::<Vec<_>>(), one.hits.iter().map(|hit| &hit.found).collect::<Vec<_>>());
+    assert_eq!(
+        cut.hits.iter().map(|hit| &hit.found).collect::<Vec<_>>(),
+        one.hits.iter().map(|hit| &hit.found).collect::<Vec<_>>()
+    );
 }
 
 fn assert_equal(cuts: &[Cut], random: &mut Random, queries: usize, seed: u64, phase: &str) {
