@@ -7,7 +7,6 @@ use anyhow::Context;
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use warren_producer::upload::Summary;
 use warren_protocol::Problem;
 use warren_service::config::Config;
 
@@ -122,7 +121,7 @@ impl Client {
     }
 
     /// Sends documents. That all of them were refused is an answer like any other.
-    pub(crate) async fn upload(&self, request: RequestBuilder) -> anyhow::Result<Summary> {
+    pub(crate) async fn upload<T: DeserializeOwned>(&self, request: RequestBuilder) -> anyhow::Result<T> {
         let (status, retry_after, body) = self.send(request).await?;
         if status.is_success() || status == StatusCode::UNPROCESSABLE_ENTITY {
             return serde_json::from_slice(&body).context("the server's answer is not what this program understands");

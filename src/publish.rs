@@ -7,8 +7,10 @@ mod source;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Args;
+use warren_producer::receipts::Found;
 use warren_producer::upload::{Rejection, Summary};
 use warren_protocol::IndexName;
 use warren_service::config::Config;
@@ -21,6 +23,8 @@ use source::Source;
 const INTERRUPTED: u8 = 130;
 /// How many refused documents are printed; all are counted.
 const MAX_PRINTED: usize = 100;
+/// How many documents that cannot be found yet are named.
+const MAX_LISTED: usize = 10;
 
 /// Publish documents from files, folders, or stdin
 ///
@@ -34,6 +38,12 @@ pub(crate) struct PublishArgs {
     /// Publish straight into the logs of this broker (amqp://…), without a server
     #[arg(long, value_name = "URL", conflicts_with = "server")]
     broker: Option<String>,
+    /// End only when a search finds everything that was accepted; exit code 1 if it does not in time
+    #[arg(long)]
+    wait: bool,
+    /// How long to wait for that after the last document, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, requires = "wait", value_parser = clap::value_parser!(u64).range(1..=60))]
+    wait_seconds: u64,
     #[command(flatten)]
     pub server: ServerArgs,
     /// Files, folders, or - for stdin
@@ -53,17 +63,20 @@ struct Outcome {
     accepted: u64,
     rejected: u64,
     printed: usize,
+    /// With `--wait`: what can be found.
+    found: Option<Found>,
 }
 
-/// Publishes everything; exit code 1 if a document was refused.
+/// Publishes everything; exit code 1 if a document was refused, or is to be waited for and cannot be found in time.
 pub(crate) async fn run(args: PublishArgs, mut config: Config) -> anyhow::Result<ExitCode> {
     let mut source = Source::open(&args.files, config.http.max_document_bytes.get() as usize)?;
+    let wait = args.wait.then(|| Duration::from_secs(args.wait_seconds));
     let mut target = match args.broker {
         Some(url) => {
             config.broker.url = Some(url);
-            Target::Broker(Box::new(broker::BrokerTarget::connect(config, args.index).await?))
+            Target::Broker(Box::new(broker::BrokerTarget::connect(config, args.index, wait).await?))
         }
-        None => Target::Server(server::ServerTarget::new(&config, args.index)?),
+        None => Target::Server(server::ServerTarget::new(&config, args.index, wait)?),
     };
     let progress = Progress::start(source.total_bytes(), source.bytes_read());
     let mut outcome = Outcome::default();
@@ -83,6 +96,7 @@ pub(crate) async fn run(args: PublishArgs, mut config: Config) -> anyhow::Result
         outcome.rejected,
         progress.elapsed().as_secs_f64()
     );
+    let all_found = outcome.found.as_ref().is_none_or(|found| tell_found(found, progress.elapsed()));
     match published {
         None => {
             eprintln!("warren: interrupted; publish again to go on, a document that was kept is only replaced by itself");
@@ -90,7 +104,7 @@ pub(crate) async fn run(args: PublishArgs, mut config: Config) -> anyhow::Result
         }
         Some(published) => {
             published.and(finished)?;
-            Ok(if outcome.rejected == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+            Ok(if outcome.rejected == 0 && all_found { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
     }
 }
@@ -99,19 +113,44 @@ async fn publish(source: &mut Source, target: &mut Target, outcome: &mut Outcome
     while let Some(part) = source.next_part().await? {
         let file = part.file.clone();
         let summary = match target {
-            Target::Server(target) => target.publish(part).await?,
+            Target::Server(target) => {
+                let (summary, found) = target.publish(part).await?;
+                outcome.found(found);
+                summary
+            }
             Target::Broker(target) => target.publish(part).await?,
         };
         outcome.add(&file, summary, progress);
     }
     if let Target::Broker(target) = target {
-        outcome.accepted += target.finish().await?;
+        let (accepted, found) = target.finish().await?;
+        outcome.found(found);
+        outcome.accepted += accepted;
         progress.accepted(outcome.accepted);
     }
     Ok(())
 }
 
+/// Says what can be found and after which time; whether that is everything.
+fn tell_found(found: &Found, elapsed: Duration) -> bool {
+    eprintln!("{} can be found after {:.1} s", found.searchable, elapsed.as_secs_f64());
+    let listed = found.pending.iter().map(String::as_str).take(MAX_LISTED).collect::<Vec<_>>().join(", ");
+    if found.pending_count > 0 {
+        eprintln!("warren: {} are kept and cannot be found yet: {listed}", found.pending_count);
+    }
+    for lost in &found.lost {
+        eprintln!("warren: {}: cannot be indexed, it is a dead letter: {}", lost.id, lost.detail);
+    }
+    found.is_complete()
+}
+
 impl Outcome {
+    fn found(&mut self, found: Option<Found>) {
+        if let Some(found) = found {
+            self.found.get_or_insert_default().add(found, MAX_PRINTED);
+        }
+    }
+
     fn add(&mut self, file: &str, summary: Summary, progress: &Progress) {
         self.accepted += summary.accepted;
         self.rejected += summary.rejected_count;

@@ -2,7 +2,7 @@
 
 use warren_producer::Producer;
 use warren_protocol::ports::Ports;
-use warren_query_service::QueryService;
+use warren_query_service::{ClientSearches, QueryService};
 use warren_service::catalog::CatalogHandle;
 use warren_service::config::Config;
 use warren_service::http;
@@ -23,6 +23,7 @@ pub(crate) async fn run(config: Config, ports: Ports, stop: Stop, with_sample: b
     let worker = Worker::start(&config, &ports, catalog.clone(), &worker_stop).await?;
     let producer = Producer::start(&config, &ports, catalog.clone(), &roster, &stop);
     let query = QueryService::new(&config, &ports, catalog.clone(), roster.clone());
+    let clients = ClientSearches::start(query.clone(), &config, &stop);
     let api = warren_query_service::api(query).merge(warren_producer::http::api(producer.clone()));
     let router = http::finish(api, catalog.readiness());
 
@@ -38,6 +39,7 @@ pub(crate) async fn run(config: Config, ports: Ports, stop: Stop, with_sample: b
         failed = greeting => failed,
     };
     stop.request();
+    clients.stopped().await;
     producer.close().await;
     worker_stop.request();
     worker.stopped().await?;

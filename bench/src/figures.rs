@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::time::Instant;
-use warren_tests::searches::Figures;
+use warren_tests::searches::{Figures, Latencies};
 use warren_tests::writers::Progress;
 
 /// The figures of all writes.
@@ -24,6 +24,12 @@ pub(crate) fn searches(figures: &Figures) {
         millis(Some(latencies.longest())),
         longest_gap.as_secs_f64()
     );
+}
+
+/// A distribution, on one line.
+pub(crate) fn latencies(what: &str, latencies: &Latencies) {
+    let [p50, p90, p99] = [50.0, 90.0, 99.0].map(|percent| millis(latencies.percentile(percent)));
+    println!("{what}: p50 {p50}, p90 {p90}, p99 {p99}, longest {}", millis(Some(latencies.longest())));
 }
 
 /// The seconds from `before` seconds before an event until `after` seconds after it.

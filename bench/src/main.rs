@@ -6,16 +6,21 @@
 //! target/dist/bench raw      --definition bench/debian-packages.json debian-packages.ndjson.zst
 //! target/dist/bench pipeline --definition bench/debian-packages.json --broker amqp://… debian-packages.ndjson.zst
 //! target/dist/bench chaos    --rounds 20
+//! target/dist/bench relevance scifact
+//! target/dist/bench paging   --definition bench/debian-packages.json debian-packages.ndjson.zst
 //! ```
 
 mod chaos;
 mod figures;
 mod freeze;
+mod freshness;
 mod kill_replica;
+mod paging;
 mod pipeline;
 mod process;
 mod raw;
 mod recover;
+mod relevance;
 mod rolling;
 mod scale;
 mod trial;
@@ -69,8 +74,14 @@ enum What {
     Scale(scale::ScaleArgs),
     /// Freeze a worker: others take over, and it steps back when it goes on
     Freeze(freeze::FreezeArgs),
+    /// Publish at a steady rate: how long until each document is found
+    Freshness(freshness::FreshnessArgs),
     /// Stop and start every process, one by one: no search may fail, no write be lost
     Rolling(rolling::RollingArgs),
+    /// How good the hits are, on a collection with judged queries
+    Relevance(relevance::RelevanceArgs),
+    /// Read everything page by page while documents are added: nothing may be missing or come twice
+    Paging(paging::PagingArgs),
 }
 
 #[derive(Args)]
@@ -100,7 +111,10 @@ fn main() -> Result<()> {
         What::Recover(args) => until_interrupted(recover::run(&args)),
         What::Scale(args) => until_interrupted(scale::run(&args)),
         What::Freeze(args) => until_interrupted(freeze::run(&args)),
+        What::Freshness(args) => until_interrupted(freshness::run(&args)),
         What::Rolling(args) => until_interrupted(rolling::run(&args)),
+        What::Relevance(args) => until_interrupted(relevance::run(&args)),
+        What::Paging(args) => until_interrupted(paging::run(&args)),
     }
 }
 

@@ -93,12 +93,7 @@ pub(crate) async fn open(url: &str, settings: &Settings, role: &str) -> Result<B
         }),
         rpc: Arc::new(QueueRpc::new(&context, &call, &serve, &admin)),
         claims: Arc::new(ExclusiveQueues::new(&context, &slots)),
-        bulletin: Arc::new(FanoutBulletin {
-            context: Arc::clone(&context),
-            publishing: serve,
-            consuming: consume,
-            channel: tokio::sync::Mutex::default(),
-        }),
+        bulletin: Arc::new(FanoutBulletin::new(&context, &serve, &consume)),
     };
     Ok(Broker::new(ports, close(context, links, [publishing, admin])))
 }

@@ -65,7 +65,7 @@ fn collect(searcher: &Searcher, query: &dyn Query, request: &Aggregations, memor
     let (compiled, sources) = compile::compile(request);
     // Its limit of buckets is for final results, which are not made here.
     let limits = AggregationLimitsGuard::new(Some(memory_bytes), None);
-    let context = AggContextParams { limits, value_sources: sources.into(), ..AggContextParams::default() };
+    let context = AggContextParams { limits, value_sources: sources, ..AggContextParams::default() };
     let collector = DistributedAggregationCollector::from_aggs(compiled, context);
     let weight = query.weight(EnableScoring::disabled_from_searcher(searcher)).map_err(broken)?;
     let mut partials = request.empty();

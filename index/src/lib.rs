@@ -27,6 +27,7 @@ mod snapshot;
 mod suggest;
 #[cfg(test)]
 mod tests;
+mod word_counts;
 mod writer;
 
 pub use error::{IndexError, SearchError};

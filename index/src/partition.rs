@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tantivy::schema::Field;
 use tantivy::{Index, IndexReader, IndexSettings, ReloadPolicy, Searcher, TantivyError};
 use tracing::info;
 use warren_protocol::IndexDefinition;
@@ -14,6 +13,7 @@ use crate::error::IndexError;
 use crate::files;
 use crate::home::Origin;
 use crate::schema::Fields;
+use crate::word_counts::WordCounts;
 use crate::writer::{Checkpoint, PartitionWriter};
 
 fn has_files(directory: &Path) -> bool {
@@ -25,11 +25,13 @@ fn has_files(directory: &Path) -> bool {
 pub struct Options {
     /// The bytes of memory that one writer may hold between two commits; below 20 MB it takes 20 MB.
     pub writer_memory_bytes: usize,
+    /// The bytes that the aggregations of one search may take while a segment is collected.
+    pub aggregation_bytes: u64,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { writer_memory_bytes: 32_000_000 }
+        Self { writer_memory_bytes: 32_000_000, aggregation_bytes: 32 << 20 }
     }
 }
 
@@ -48,6 +50,7 @@ struct Shared {
     fields: Fields,
     index: Index,
     reader: IndexReader,
+    word_counts: WordCounts,
     /// Of which searcher, by its generation.
     size: Mutex<Option<(u64, Size)>>,
 }
@@ -113,7 +116,9 @@ impl PartitionIndex {
         let reader =
             index.reader_builder().reload_policy(ReloadPolicy::Manual).doc_store_cache_num_blocks(CACHED_BLOCKS).try_into()?;
         let (directory, options) = (directory.to_owned(), options.clone());
-        let shared = Shared { directory, options, fields, index, reader, size: Mutex::new(None) };
+        // What was deleted before this start, nobody knows any more.
+        let word_counts = WordCounts::new(reader.searcher().num_docs() > 0);
+        let shared = Shared { directory, options, fields, index, reader, word_counts, size: Mutex::new(None) };
         Ok((Self { shared: Arc::new(shared) }, checkpoint))
     }
 
@@ -125,6 +130,10 @@ impl PartitionIndex {
     /// How many documents searches see.
     pub fn documents(&self) -> u64 {
         self.searcher().num_docs()
+    }
+
+    pub(crate) fn aggregation_bytes(&self) -> u64 {
+        self.shared.options.aggregation_bytes
     }
 
     /// The documents that are deleted and take room until a merge.
@@ -161,13 +170,9 @@ impl PartitionIndex {
         self.shared.reader.searcher()
     }
 
-    /// The words of a field in all documents that a searcher counts.
-    pub(crate) fn words(&self, searcher: &Searcher, field: Field) -> Result<u64, TantivyError> {
-        let mut words = 0;
-        for segment in searcher.segment_readers() {
-            words += segment.inverted_index(field)?.total_num_tokens();
-        }
-        Ok(words)
+    /// How many words fields have.
+    pub(crate) fn word_counts(&self) -> &WordCounts {
+        &self.shared.word_counts
     }
 
     pub(crate) fn reload(&self) -> Result<(), TantivyError> {

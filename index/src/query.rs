@@ -277,7 +277,9 @@ impl<'a> Planner<'a> {
     fn count_scan(&mut self) -> Result<(), SearchError> {
         self.scans += 1;
         if self.scans > MAX_SCANS {
-            return Err(invalid(format!("the query has more than {MAX_SCANS} ranges and values of dates or dynamic fields")));
+            return Err(invalid(format!(
+                "the query has more than {MAX_SCANS} ranges, tests for values, and values of dates or dynamic fields"
+            )));
         }
         Ok(())
     }

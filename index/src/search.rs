@@ -15,9 +15,11 @@ use tantivy::query::{EnableScoring, TermQuery};
 use tantivy::schema::{IndexRecordOption, Value};
 use tantivy::{DocAddress, Searcher, TERMINATED, TantivyDocument, TantivyError, Term};
 use warren_protocol::Query;
+use warren_protocol::aggregations::Aggregations;
 use warren_protocol::rpc::{DocumentParts, Fetch, Found, Hits, PartialHit, Ranking, Search, Statistics};
 use warren_protocol::search::{SortKey, SortValue};
 
+use crate::aggregate::aggregate;
 use crate::error::SearchError;
 use crate::highlight::Highlighter;
 use crate::partition::PartitionIndex;
@@ -60,9 +62,6 @@ impl View {
     /// The hits of a search, in its order. The documents and passages that come along have `max_bytes` at most: the hits that come after
     /// that is reached have no document.
     pub fn search(&self, search: &Search, max_bytes: usize) -> Result<Hits, SearchError> {
-        if search.aggregations.is_some() {
-            return Err(SearchError::InvalidRequest { field: "aggregations", detail: "this worker computes none".to_owned() });
-        }
         let plan = self.plan(&search.query, search.filter.as_ref())?;
         let basis = match &search.ranking {
             // Counts depend on nothing.
@@ -86,7 +85,16 @@ impl View {
             sorted::first(&plan, &*query, &basis, self.index.fields(), search)?
         };
         let hits = self.with_documents(ranked, &plan, &search.document, max_bytes)?;
-        Ok(Hits { total, hits, view: None, aggregations: None, statistics })
+        let aggregations = search.aggregations.as_ref().map(|request| self.aggregate(request, &*query)).transpose()?;
+        Ok(Hits { total, hits, view: None, aggregations, statistics })
+    }
+
+    /// The aggregations over what matches, as they travel.
+    fn aggregate(&self, request: &str, query: &dyn tantivy::query::Query) -> Result<Vec<u8>, SearchError> {
+        let refuse = |detail: String| SearchError::InvalidRequest { field: "aggregations", detail };
+        let request: Aggregations = serde_json::from_str(request).map_err(|error| refuse(error.to_string()))?;
+        let reply = aggregate(&self.searcher, query, &request, self.index.aggregation_bytes())?;
+        reply.encode().map_err(|error| refuse(error.to_string()))
     }
 
     fn with_documents(

@@ -1,6 +1,7 @@
 //! What a partition's index promises to those who open, write and search it.
 
 mod aggregations;
+mod equality;
 mod fields;
 mod highlights;
 mod killing;
@@ -31,7 +32,7 @@ fn definition(json: &str) -> IndexDefinition {
 }
 
 fn open(directory: &Path, definition: &IndexDefinition) -> (PartitionIndex, Option<Checkpoint>) {
-    PartitionIndex::open(directory, definition, &Options { writer_memory_bytes: 20_000_000 }).unwrap()
+    PartitionIndex::open(directory, definition, &Options { writer_memory_bytes: 20_000_000, ..Options::default() }).unwrap()
 }
 
 fn checkpoint(position: u64) -> Checkpoint {

@@ -123,6 +123,7 @@ impl PartitionWriter {
     }
 
     fn delete_known(&mut self, id: &str) {
+        self.index.word_counts().doubt();
         self.tantivy.delete_term(Term::from_field_text(self.index.fields().id, id));
         self.uncommitted_bytes += DELETION_BYTES;
     }
@@ -135,6 +136,7 @@ impl PartitionWriter {
         commit.set_payload(&payload);
         commit.commit()?;
         self.index.reload()?;
+        self.index.word_counts().refresh(&self.index.searcher())?;
         self.uncommitted_bytes = 0;
         Ok(())
     }

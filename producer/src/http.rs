@@ -2,6 +2,10 @@
 
 mod links;
 
+mod waiting;
+
+use std::time::Duration;
+
 use async_compression::tokio::bufread::{GzipDecoder, ZstdDecoder};
 use axum::Json;
 use axum::body::Body;
@@ -26,6 +30,7 @@ use warren_service::http::{ApiError, ApiPath, ApiQuery};
 use crate::Producer;
 use crate::admission::Admission;
 use crate::publisher::Write;
+use crate::receipts::Gathering;
 use crate::split::{Form, Splitter};
 use crate::upload::{Interrupted, Summary, Upload};
 
@@ -44,7 +49,7 @@ impl Producer {
     }
 }
 
-/// These routes take no parameters; naming one that is not there is an error, not a silent nothing.
+/// Routes without parameters; naming one that is not there is an error, not a silent nothing.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct NoParameters {}
@@ -65,14 +70,16 @@ struct DocumentPath {
 /// Publish documents
 ///
 /// An object, an array of objects, or NDJSON, as it is or compressed with gzip or zstd, streamed. An index that does
-/// not exist is created with the defaults. The answer comes once the broker has confirmed every accepted document.
+/// not exist is created with the defaults. The answer comes once the broker has confirmed every accepted document, or,
+/// with `wait=searchable`, once a search sees them.
 #[utoipa::path(
     post,
     path = "/indexes/{index}/documents",
-    params(("index" = String, Path, description = "The index")),
+    params(("index" = String, Path, description = "The index"), waiting::Parameters),
     request_body(content_type = "application/x-ndjson", description = "NDJSON, a JSON array of objects, or one object"),
     responses(
-        (status = 202, body = Summary, description = "The accepted documents are kept and will be found; refused ones are listed"),
+        (status = 200, body = waiting::Waited, description = "With wait=searchable: a search sees the accepted documents"),
+        (status = 202, body = Summary, description = "The accepted documents are kept and will be found; refused ones are listed, with wait=searchable also the pending ones"),
         (status = 422, body = Refusal, description = "Every document was refused"),
         (status = 503, body = Refusal, description = "The broker does not take or confirm documents: publish again later"),
     ),
@@ -81,15 +88,19 @@ struct DocumentPath {
 async fn upload_documents(
     State(producer): State<Producer>,
     ApiPath(path): ApiPath<IndexPath>,
-    ApiQuery(NoParameters {}): ApiQuery<NoParameters>,
+    ApiQuery(waiting): ApiQuery<waiting::Parameters>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
     let index = IndexName::new(path.index)?;
+    let wait = waiting.limit()?;
     let mut splitter = Splitter::new(form(&headers)?, producer.config.http.max_document_bytes.get() as usize);
     let mut chunks = decoded(&headers, body, producer.config.http.max_body_bytes.get())?;
     let max_listed = producer.config.producer.max_rejected_listed as usize;
     let mut upload = Upload::new(producer.admission(), producer.publisher.clone(), index, max_listed);
+    if wait.is_some() {
+        upload = upload.with_receipts();
+    }
     loop {
         while let Some(piece) = splitter.next_piece() {
             if let Err(problem) = upload.take(piece).await {
@@ -108,12 +119,13 @@ async fn upload_documents(
             return Ok(interrupted(upload.interrupt(problem).await));
         }
     }
-    Ok(match upload.finish().await {
-        Ok(summary) if summary.accepted == 0 && summary.rejected_count > 0 => {
+    Ok(match upload.finish_within(wait.unwrap_or_default()).await {
+        Ok((summary, _)) if summary.accepted == 0 && summary.rejected_count > 0 => {
             let detail = format!("all {} documents were rejected: see the list", summary.rejected_count);
             refusal(Problem::new(Code::AllRejected, detail), summary)
         }
-        Ok(summary) => (StatusCode::ACCEPTED, Json(summary)).into_response(),
+        Ok((summary, Some(found))) => waiting::answer(summary, found),
+        Ok((summary, None)) => (StatusCode::ACCEPTED, Json(summary)).into_response(),
         Err(error) => interrupted(error),
     })
 }
@@ -208,20 +220,21 @@ struct Accepted {
 #[utoipa::path(
     put,
     path = "/indexes/{index}/documents/{id}",
-    params(("index" = String, Path, description = "The index"), ("id" = String, Path, description = "The document's id")),
+    params(("index" = String, Path, description = "The index"), ("id" = String, Path, description = "The document's id"), waiting::Parameters),
     request_body(content = Object, content_type = "application/json"),
-    responses((status = 202, body = Accepted, description = "The document is kept and will be found"),
+    responses((status = 200, body = waiting::WaitedForOne, description = "With wait=searchable: a search sees the document"),
+        (status = 202, body = Accepted, description = "The document is kept and will be found"),
         (status = 400, body = Problem), (status = 503, body = Problem)),
     tag = "documents"
 )]
 async fn put_document(
     State(producer): State<Producer>,
     ApiPath(path): ApiPath<DocumentPath>,
-    ApiQuery(NoParameters {}): ApiQuery<NoParameters>,
+    ApiQuery(waiting): ApiQuery<waiting::Parameters>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
-    let (index, id) = (IndexName::new(path.index)?, DocumentId::new(path.id)?);
+    let (index, id, wait) = (IndexName::new(path.index)?, DocumentId::new(path.id)?, waiting.limit()?);
     let limit = producer.config.http.max_document_bytes.get() as usize;
     let mut chunks = decoded(&headers, body, limit as u64)?;
     let mut document = Vec::new();
@@ -233,7 +246,7 @@ async fn put_document(
     }
     let admitted = producer.admission().put(&index, document.into(), IdSource::Required(&id)).await;
     let (entry, write) = admitted.map_err(Problem::from)?;
-    keep(&producer, &entry, write).await
+    keep(&producer, &entry, write, wait).await
 }
 
 /// Delete one document
@@ -242,25 +255,32 @@ async fn put_document(
 #[utoipa::path(
     delete,
     path = "/indexes/{index}/documents/{id}",
-    params(("index" = String, Path, description = "The index"), ("id" = String, Path, description = "The document's id")),
-    responses((status = 202, body = Accepted, description = "The document will be gone"),
+    params(("index" = String, Path, description = "The index"), ("id" = String, Path, description = "The document's id"), waiting::Parameters),
+    responses((status = 200, body = waiting::WaitedForOne, description = "With wait=searchable: no search sees the document any more"),
+        (status = 202, body = Accepted, description = "The document will be gone"),
         (status = 404, body = Problem), (status = 503, body = Problem)),
     tag = "documents"
 )]
 async fn delete_document(
     State(producer): State<Producer>,
     ApiPath(path): ApiPath<DocumentPath>,
-    ApiQuery(NoParameters {}): ApiQuery<NoParameters>,
+    ApiQuery(waiting): ApiQuery<waiting::Parameters>,
 ) -> Result<Response, ApiError> {
-    let (index, id) = (IndexName::new(path.index)?, DocumentId::new(path.id)?);
+    let (index, id, wait) = (IndexName::new(path.index)?, DocumentId::new(path.id)?, waiting.limit()?);
     let (entry, write) = producer.admission().delete(&index, id)?;
-    keep(&producer, &entry, write).await
+    keep(&producer, &entry, write, wait).await
 }
 
-/// Answers once the broker has confirmed the write.
-async fn keep(producer: &Producer, entry: &Entry, write: Write) -> Result<Response, ApiError> {
-    let accepted = Accepted { id: write.id.clone().into(), accepted: 1 };
-    let handed = producer.publisher.write(entry, vec![write]).await.map_err(Problem::from)?;
+/// Answers once the broker has confirmed the write, or once a search sees it.
+async fn keep(producer: &Producer, entry: &Entry, write: Write, wait: Option<Duration>) -> Result<Response, ApiError> {
+    let id = String::from(write.id.clone());
+    let mut handed = producer.publisher.write_for(entry, vec![write], wait.is_some()).await.map_err(Problem::from)?;
+    let tickets = handed.take_tickets();
     handed.confirmed().await.map_err(Problem::from)?;
-    Ok((StatusCode::ACCEPTED, Json(accepted)).into_response())
+    let Some(wait) = wait else {
+        return Ok((StatusCode::ACCEPTED, Json(Accepted { id, accepted: 1 })).into_response());
+    };
+    let mut gathering = Gathering::new(1);
+    gathering.add(tickets);
+    Ok(waiting::answer_one(id, gathering.finish(tokio::time::Instant::now() + wait).await))
 }

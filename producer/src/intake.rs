@@ -29,6 +29,7 @@ use warren_service::stop::Stop;
 
 use crate::log_space::LogSpace;
 use crate::publisher::WriteError;
+use crate::receipts::Receipts;
 
 pub(crate) use report::Reports;
 use session::{Ended, Session};
@@ -51,6 +52,7 @@ struct Context {
     ports: Ports,
     catalog: CatalogHandle,
     space: LogSpace,
+    receipts: Receipts,
 }
 
 /// Why a session is over.
@@ -72,8 +74,15 @@ enum SessionEnd {
 
 impl Intakes {
     /// Starts to consume, until `stop`.
-    pub(crate) fn start(config: Config, ports: Ports, catalog: CatalogHandle, space: LogSpace, stop: Stop) -> Self {
-        let context = Context { config, ports, catalog, space };
+    pub(crate) fn start(
+        config: Config,
+        ports: Ports,
+        catalog: CatalogHandle,
+        space: LogSpace,
+        receipts: Receipts,
+        stop: Stop,
+    ) -> Self {
+        let context = Context { config, ports, catalog, space, receipts };
         let tasks = TaskTracker::new();
         tasks.spawn(consume(context.clone(), Way::Intake, stop.clone()));
         tasks.spawn(sources::run(context, stop));

@@ -12,10 +12,12 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::time::Instant;
 use warren_protocol::batch::{Epoch, Payload, PayloadBuilder, Sequence, encode_open};
 use warren_protocol::ports::{Appended, LogError, LogName, PartitionLog};
+use warren_protocol::receipt::Wanted;
 use warren_service::config::ProducerConfig;
 
 use crate::log_space::{LetIn, Log};
 use crate::publisher::{Write, WriteError, Writer};
+use crate::receipts::{Receipts, Wish};
 
 /// Between two tries to open an epoch.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -24,6 +26,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// Writes of one caller to one partition, in order.
 pub(crate) struct Parcel {
     pub writes: Vec<Write>,
+    /// For their receipt.
+    pub wish: Option<Wish>,
     /// Their room in the log.
     pub let_in: LetIn,
     /// Their share of the producer's memory, given back when the broker has answered.
@@ -54,6 +58,7 @@ impl Waiting {
 
 struct InFlight {
     payload: Payload,
+    wanted: Option<Wanted>,
     sequence: Sequence,
     confirm: Appended,
     deadline: Instant,
@@ -66,11 +71,14 @@ struct Lane {
     writer: Arc<Writer>,
     config: ProducerConfig,
     space: Arc<Log>,
+    receipts: Receipts,
     /// The open epoch; `None`: the next batch needs a new one.
     epoch: Option<Epoch>,
     next: Sequence,
     builder: PayloadBuilder,
     collected: Waiting,
+    /// The receipts that are wanted, each with the number of its first operation.
+    wishes: Vec<(u32, Wish)>,
     /// The room of what was collected, until it counts as appended.
     let_in: Vec<LetIn>,
     collecting_since: Instant,
@@ -86,6 +94,7 @@ pub(crate) async fn run(
     writer: Arc<Writer>,
     config: ProducerConfig,
     space: Arc<Log>,
+    receipts: Receipts,
     parcels: mpsc::Receiver<Parcel>,
 ) {
     let lane = Lane {
@@ -94,10 +103,12 @@ pub(crate) async fn run(
         writer,
         config,
         space,
+        receipts,
         epoch: None,
         next: 0,
         builder: PayloadBuilder::default(),
         collected: Waiting::default(),
+        wishes: Vec::new(),
         let_in: Vec::new(),
         collecting_since: Instant::now(),
         in_flight: VecDeque::new(),
@@ -157,6 +168,7 @@ impl Lane {
         if self.builder.is_empty() {
             self.collecting_since = Instant::now();
         }
+        self.wishes.extend(parcel.wish.map(|wish| (self.builder.operations(), wish)));
         for write in &parcel.writes {
             self.builder.push(&write.id, write.body.as_deref());
         }
@@ -167,22 +179,24 @@ impl Lane {
     /// Packs what was collected and puts it on its way. An error is that batch's answer, and comes with its confirm.
     async fn send(&mut self) {
         let waiting = std::mem::take(&mut self.collected);
+        let wishes = std::mem::take(&mut self.wishes);
         let _let_in = std::mem::take(&mut self.let_in);
         let payload = match std::mem::take(&mut self.builder).finish() {
             Ok(payload) => payload,
             Err(error) => return waiting.tell(&Err(WriteError::Unknown(format!("the batch cannot be packed: {error}")))),
         };
+        let wanted = self.receipts.register(wishes);
         let confirm = match self.opened().await {
-            Ok(epoch) => append(self.log.as_ref(), &self.name, self.encode(&payload, epoch, self.next)).await,
+            Ok(epoch) => append(self.log.as_ref(), &self.name, self.encode(&payload, epoch, self.next, wanted)).await,
             Err(error) => failed(error),
         };
         let deadline = Instant::now() + Duration::from_millis(self.config.confirm_timeout_ms.get());
-        self.in_flight.push_back(InFlight { payload, sequence: self.next, confirm, deadline, waiting });
+        self.in_flight.push_back(InFlight { payload, wanted, sequence: self.next, confirm, deadline, waiting });
         self.next += 1;
     }
 
-    fn encode(&self, payload: &Payload, epoch: Epoch, sequence: Sequence) -> bytes::Bytes {
-        let message = payload.encode(self.writer.id(), epoch, sequence);
+    fn encode(&self, payload: &Payload, epoch: Epoch, sequence: Sequence, wanted: Option<Wanted>) -> bytes::Bytes {
+        let message = payload.encode(self.writer.id(), epoch, sequence, wanted);
         self.space.append(message.len() as u64);
         message
     }
@@ -251,7 +265,8 @@ impl Lane {
 
     async fn send_again(&mut self, epoch: Epoch) {
         for at in 0..self.in_flight.len() {
-            let message = self.encode(&self.in_flight[at].payload, epoch, self.in_flight[at].sequence);
+            let InFlight { payload, sequence, wanted, .. } = &self.in_flight[at];
+            let message = self.encode(payload, epoch, *sequence, *wanted);
             self.in_flight[at].confirm = append(self.log.as_ref(), &self.name, message).await;
         }
     }
@@ -265,6 +280,7 @@ impl Lane {
         let behind = if self.gone { error.clone() } else { WriteError::Unknown(format!("an earlier batch failed: {error}")) };
         let answers = std::iter::once(error).chain(std::iter::repeat(behind));
         for (batch, error) in self.in_flight.drain(..).zip(answers) {
+            batch.wanted.into_iter().for_each(|wanted| self.receipts.forget(wanted));
             batch.waiting.tell(&Err(error));
         }
     }

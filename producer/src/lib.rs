@@ -3,7 +3,8 @@
 //!
 //! From the edge inwards: [`http`] and [`intake`] take documents, [`links`] fetches pages and [`extract`] reads their text, [`split`] cuts a
 //! body into documents, [`admission`] checks them, [`upload`] counts what becomes of them, [`publisher`] hands each to the lane of its
-//! partition, and a lane packs, appends and confirms, exactly once. [`log_space`] refuses what would fill a log with what no snapshot has.
+//! partition, and a lane packs, appends and confirms, exactly once. [`log_space`] refuses what would fill a log with what no snapshot has,
+//! and [`receipts`] tells those who want to know when their writes can be found.
 
 pub mod admission;
 pub mod extract;
@@ -13,6 +14,7 @@ mod lane;
 pub mod links;
 mod log_space;
 pub mod publisher;
+pub mod receipts;
 pub mod split;
 pub mod upload;
 
@@ -44,23 +46,26 @@ pub struct Producer {
     intakes: Option<intake::Intakes>,
     fetchers: Option<links::Fetchers>,
     space: log_space::LogSpace,
+    receipts: receipts::Receipts,
 }
 
 impl Producer {
     /// Starts the tasks of a producer; [`Producer::close`] ends them.
     pub fn start(config: &Config, ports: &Ports, catalog: CatalogHandle, roster: &Roster, stop: &Stop) -> Self {
         let space = log_space::LogSpace::start(ports, catalog.clone(), roster.clone());
-        let publisher = Publisher::new(ports.log.clone(), publisher::Writer::process(), config.producer.clone(), space.clone());
-        let intakes = config
-            .producer
-            .intake
-            .then(|| intake::Intakes::start(config.clone(), ports.clone(), catalog.clone(), space.clone(), stop.clone()));
+        let receipts = receipts::Receipts::new(ports.bulletin.clone(), &config.producer);
+        let writer = publisher::Writer::process();
+        let publisher = Publisher::new(ports.log.clone(), writer, config.producer.clone(), space.clone(), receipts.clone());
+        let (intake_space, intake_receipts) = (space.clone(), receipts.clone());
+        let intakes = config.producer.intake.then(|| {
+            intake::Intakes::start(config.clone(), ports.clone(), catalog.clone(), intake_space, intake_receipts, stop.clone())
+        });
         let fetchers = config.links.fetch.then(|| {
             let admission = admission::Admission::new(catalog.clone(), config.clone());
             let world = links::World { queue: ports.queue.clone(), admission, publisher: publisher.clone() };
             links::Fetchers::start(config.links.clone(), world, stop.clone())
         });
-        Self { publisher, catalog, config: config.clone(), queue: ports.queue.clone(), intakes, fetchers, space }
+        Self { publisher, catalog, config: config.clone(), queue: ports.queue.clone(), intakes, fetchers, space, receipts }
     }
 
     /// Waits until everything that was taken is confirmed or refused. Call it once nothing new comes in.
@@ -72,6 +77,7 @@ impl Producer {
             fetchers.stopped().await;
         }
         self.publisher.close().await;
+        self.receipts.close().await;
         self.space.close().await;
     }
 }

@@ -12,11 +12,13 @@ use warren_protocol::batch::{Epoch, WriterId};
 use warren_protocol::catalog::Entry;
 use warren_protocol::ports::{LogName, PartitionLog};
 use warren_protocol::problem::Code;
+use warren_protocol::receipt::WrittenAt;
 use warren_protocol::{DocumentId, PartitionId, Problem, partition_of};
 use warren_service::config::ProducerConfig;
 
 use crate::lane::{self, Parcel};
 use crate::log_space::{Log, LogSpace};
+use crate::receipts::{Receipts, Ticket, Wish};
 
 /// How many parcels wait at a lane; what they weigh is bounded by `buffer_bytes`.
 const LANE_CAPACITY: usize = 64;
@@ -126,6 +128,7 @@ struct Shared {
     writer: Arc<Writer>,
     config: ProducerConfig,
     space: LogSpace,
+    receipts: Receipts,
     room: Arc<Semaphore>,
     lanes: Mutex<HashMap<PartitionId, mpsc::Sender<Parcel>>>,
     tasks: TaskTracker,
@@ -136,9 +139,15 @@ struct Shared {
 #[derive(Debug)]
 pub struct Handed {
     parcels: Vec<oneshot::Receiver<Result<(), WriteError>>>,
+    tickets: Vec<Ticket>,
 }
 
 impl Handed {
+    /// What their receipts are waited for with, if they were wanted: one for each parcel, which may be several.
+    pub(crate) fn take_tickets(&mut self) -> Vec<Ticket> {
+        std::mem::take(&mut self.tickets)
+    }
+
     /// Waits until the broker has confirmed all of them; the first error otherwise. It ends within the publisher's time limits.
     pub async fn confirmed(self) -> Result<(), WriteError> {
         for parcel in self.parcels {
@@ -150,10 +159,16 @@ impl Handed {
 
 impl Publisher {
     /// A publisher that writes as `writer`.
-    pub(crate) fn new(log: Arc<dyn PartitionLog>, writer: Writer, config: ProducerConfig, space: LogSpace) -> Self {
+    pub(crate) fn new(
+        log: Arc<dyn PartitionLog>,
+        writer: Writer,
+        config: ProducerConfig,
+        space: LogSpace,
+        receipts: Receipts,
+    ) -> Self {
         let room = Arc::new(Semaphore::new(config.buffer_bytes.get() as usize));
         let (lanes, tasks) = (Mutex::new(HashMap::new()), TaskTracker::new());
-        Self { shared: Arc::new(Shared { log, writer: Arc::new(writer), config, space, room, lanes, tasks }) }
+        Self { shared: Arc::new(Shared { log, writer: Arc::new(writer), config, space, receipts, room, lanes, tasks }) }
     }
 
     /// Waits until it is known how full the logs of an index are. Whoever lives for one upload only does this before it:
@@ -169,6 +184,26 @@ impl Publisher {
 
     /// Hands writes over, in their order; waits for room, but not for the confirms.
     pub async fn write(&self, entry: &Entry, writes: Vec<Write>) -> Result<Handed, WriteError> {
+        self.write_for(entry, writes, false).await
+    }
+
+    /// Hands one write over; the future says where it stands once a search sees it, `None` if that cannot be known. It ends
+    /// within the time limit of receipts.
+    pub async fn write_with_receipt(
+        &self,
+        entry: &Entry,
+        write: Write,
+    ) -> Result<impl Future<Output = Option<WrittenAt>> + Send + use<>, WriteError> {
+        let mut handed = self.write_for(entry, vec![write], true).await?;
+        Ok(async move {
+            let ticket = handed.take_tickets().pop();
+            handed.confirmed().await.ok()?;
+            Some(ticket?.seen().await?.position)
+        })
+    }
+
+    /// The same, with tickets for the receipts of the writes, if they are wanted.
+    pub(crate) async fn write_for(&self, entry: &Entry, writes: Vec<Write>, receipts: bool) -> Result<Handed, WriteError> {
         let mut by_partition: HashMap<u32, Vec<Write>> = HashMap::new();
         for write in writes {
             by_partition.entry(partition_of(&write.id, entry.definition.partitions)).or_default().push(write);
@@ -180,13 +215,20 @@ impl Publisher {
             self.shared.space.check(&log)?;
             by_log.push((partition, log, writes));
         }
-        let mut parcels = Vec::new();
+        let (mut parcels, mut tickets) = (Vec::new(), Vec::new());
         for (partition, log, writes) in by_log {
             for writes in self.cut(writes) {
-                parcels.push(self.hand_over(&partition, &log, writes).await?);
+                let mut wish = None;
+                if receipts {
+                    let ids = writes.iter().map(|write| write.id.clone()).collect();
+                    let (made, ticket) = self.shared.receipts.wish(&partition, ids).await;
+                    wish = made;
+                    tickets.push(ticket);
+                }
+                parcels.push(self.hand_over(&partition, &log, writes, wish).await?);
             }
         }
-        Ok(Handed { parcels })
+        Ok(Handed { parcels, tickets })
     }
 
     /// Cuts writes so that a parcel fits into a batch; what is larger than a batch travels alone.
@@ -215,12 +257,13 @@ impl Publisher {
         partition: &PartitionId,
         log: &Arc<Log>,
         writes: Vec<Write>,
+        wish: Option<Wish>,
     ) -> Result<oneshot::Receiver<Result<(), WriteError>>, WriteError> {
         let bytes = writes.iter().map(Write::bytes).sum();
         let let_in = self.shared.space.let_in(log, bytes as u64, self.patience()).await?;
         let room = self.wait_for_room(bytes).await?;
         let (done, outcome) = oneshot::channel();
-        let mut parcel = Parcel { writes, let_in, room, done };
+        let mut parcel = Parcel { writes, wish, let_in, room, done };
         loop {
             match self.lane(partition, log).send(parcel).await {
                 Ok(()) => return Ok(outcome),
@@ -252,7 +295,7 @@ impl Publisher {
         let (sender, parcels) = mpsc::channel(LANE_CAPACITY);
         let name = LogName::Partition(partition.clone());
         let (log, writer, config) = (shared.log.clone(), shared.writer.clone(), shared.config.clone());
-        shared.tasks.spawn(lane::run(name, log, writer, config, space.clone(), parcels));
+        shared.tasks.spawn(lane::run(name, log, writer, config, space.clone(), shared.receipts.clone(), parcels));
         lanes.insert(partition.clone(), sender.clone());
         sender
     }

@@ -1,12 +1,14 @@
 //! One upload of many documents: checks each, writes them in chunks, and counts what became of them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 use utoipa::ToSchema;
 use warren_protocol::catalog::Entry;
 use warren_protocol::document::IdSource;
@@ -15,6 +17,7 @@ use warren_protocol::{IndexName, Problem};
 
 use crate::admission::{Admission, Refused};
 use crate::publisher::{Publisher, Write, WriteError};
+use crate::receipts::{Found, Gathering};
 use crate::split::Piece;
 
 /// A chunk is handed to the publisher at this size: small enough that checking it does not hold up the runtime.
@@ -64,6 +67,8 @@ pub struct Upload {
     chunk: Vec<Write>,
     chunk_bytes: usize,
     on_their_way: FuturesUnordered<BoxFuture<'static, (u64, Result<(), WriteError>)>>,
+    /// Their receipts, if they are wanted.
+    gathering: Option<Gathering>,
     summary: Summary,
     max_listed: usize,
 }
@@ -80,9 +85,17 @@ impl Upload {
             chunk: Vec::new(),
             chunk_bytes: 0,
             on_their_way: FuturesUnordered::new(),
+            gathering: None,
             summary: Summary::default(),
             max_listed,
         }
+    }
+
+    /// The same, with receipts for all documents.
+    #[must_use]
+    pub fn with_receipts(mut self) -> Self {
+        self.gathering = Some(Gathering::new(self.max_listed));
+        self
     }
 
     /// What has become of the documents so far.
@@ -140,7 +153,10 @@ impl Upload {
         let writes = std::mem::take(&mut self.chunk);
         self.chunk_bytes = 0;
         let documents = writes.len() as u64;
-        let handed = self.publisher.write(entry, writes).await?;
+        let mut handed = self.publisher.write_for(entry, writes, self.gathering.is_some()).await?;
+        if let Some(gathering) = &mut self.gathering {
+            gathering.add(handed.take_tickets());
+        }
         self.on_their_way.push(Box::pin(async move { (documents, handed.confirmed().await) }));
         Ok(())
     }
@@ -162,6 +178,18 @@ impl Upload {
     pub async fn finish(mut self) -> Result<Summary, Interrupted> {
         let outcome = self.drain().await;
         self.end(outcome)
+    }
+
+    /// Waits for the last confirms; with receipts, also until a search sees what was confirmed, at most for `wait`.
+    pub async fn finish_within(mut self, wait: Duration) -> Result<(Summary, Option<Found>), Interrupted> {
+        let outcome = self.drain().await;
+        let gathering = self.gathering.take();
+        let summary = self.end(outcome)?;
+        let found = match gathering {
+            Some(gathering) => Some(gathering.finish(Instant::now() + wait).await),
+            None => None,
+        };
+        Ok((summary, found))
     }
 
     /// Ends the upload early, for this reason; what was handed over before is still counted.

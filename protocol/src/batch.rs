@@ -2,12 +2,14 @@
 //!
 //! ```text
 //! 'W' 'L' version=1 │ header (postcard) │ payload, the rest of the message
+//! 'W' 'L' version=2 │ header (postcard) │ the receipt that is wanted (postcard) │ payload
 //! payload = zstd of: ( code │ id length, varint │ id │ body length, varint │ body )*
 //! codes: 0 put · 1 delete (no body) · reserved: 2 patch · 3 put with a version · 4 put with an expiry
 //! ```
 //!
 //! The header is outside the compression, so that a follower skips what it has seen without unpacking it. Golden files
-//! in `protocol/golden/` pin every byte; a new version gets a new number, and version N reads what N − 1 wrote.
+//! in `protocol/golden/` pin every byte; a new version gets a new number, and version N reads what N − 1 wrote. A batch
+//! that wants no receipt is still written as version 1, which older programs read.
 
 use std::fmt;
 
@@ -16,9 +18,12 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::document::DocumentId;
+use crate::receipt::Wanted;
 
-/// The version that this program writes.
-const VERSION: u8 = 1;
+/// The version of a batch that wants no receipt.
+const PLAIN: u8 = 1;
+/// The version of one that does; the newest that this program reads.
+const VERSION: u8 = 2;
 const MAGIC: [u8; 2] = *b"WL";
 /// Fast, and about 4:1 on JSON; the broker writes every byte to its disk.
 const ZSTD_LEVEL: i32 = 1;
@@ -143,6 +148,8 @@ fn damaged(what: impl fmt::Display) -> BatchError {
 pub struct Batch {
     /// Who wrote it, and what it is.
     pub header: Header,
+    /// Who wants to know when a search sees it.
+    pub wanted: Option<Wanted>,
     packed: Bytes,
 }
 
@@ -152,21 +159,25 @@ impl Batch {
 
     /// Reads the header of a message; the payload stays packed.
     pub fn decode(message: &Bytes) -> Result<Self, BatchError> {
-        match message.as_ref() {
-            [m, n, version, ..] if [*m, *n] == MAGIC => {
-                if *version != VERSION {
-                    return Err(BatchError::Version { found: *version });
-                }
-            }
+        let version = match message.as_ref() {
+            [m, n, version, ..] if [*m, *n] == MAGIC => *version,
             _ => return Err(BatchError::Foreign),
+        };
+        if ![PLAIN, VERSION].contains(&version) {
+            return Err(BatchError::Version { found: version });
         }
-        let (header, packed): (Header, _) = postcard::take_from_bytes(&message[3..]).map_err(damaged)?;
+        let (header, mut packed): (Header, _) = postcard::take_from_bytes(&message[3..]).map_err(damaged)?;
+        let mut wanted = None;
+        if version == VERSION {
+            let (read, rest): (Wanted, _) = postcard::take_from_bytes(packed).map_err(damaged)?;
+            (wanted, packed) = (Some(read), rest);
+        }
         if let Kind::Write { unpacked_bytes, .. } = header.kind
             && unpacked_bytes > Self::MAX_UNPACKED_BYTES
         {
             return Err(BatchError::TooLarge { bytes: unpacked_bytes.into() });
         }
-        Ok(Self { header, packed: message.slice_ref(packed) })
+        Ok(Self { header, wanted, packed: message.slice_ref(packed) })
     }
 
     /// Unpacks the operations.
@@ -260,6 +271,11 @@ impl PayloadBuilder {
         self.buffer.extend_from_slice(bytes);
     }
 
+    /// How many operations were collected so far.
+    pub fn operations(&self) -> u32 {
+        self.operations
+    }
+
     /// The bytes collected so far, unpacked.
     pub fn bytes(&self) -> usize {
         self.buffer.len()
@@ -291,24 +307,27 @@ impl Payload {
         self.operations
     }
 
-    /// The message of a log, with its identity in front.
-    pub fn encode(&self, writer: WriterId, epoch: Epoch, sequence: Sequence) -> Bytes {
+    /// The message of a log, with its identity in front, and with the receipt that it wants.
+    pub fn encode(&self, writer: WriterId, epoch: Epoch, sequence: Sequence, wanted: Option<Wanted>) -> Bytes {
         let kind = Kind::Write { sequence, operations: self.operations, unpacked_bytes: self.unpacked_bytes };
-        encode(&Header { writer, epoch, kind }, &self.packed)
+        encode(&Header { writer, epoch, kind }, wanted.as_ref(), &self.packed)
     }
 }
 
 /// The control batch that opens an epoch.
 pub fn encode_open(writer: WriterId, epoch: Epoch, continues: bool, next: Sequence) -> Bytes {
-    encode(&Header { writer, epoch, kind: Kind::Open { continues, next } }, &[])
+    encode(&Header { writer, epoch, kind: Kind::Open { continues, next } }, None, &[])
 }
 
-fn encode(header: &Header, packed: &[u8]) -> Bytes {
-    let mut message = Vec::with_capacity(packed.len() + 48);
+fn encode(header: &Header, wanted: Option<&Wanted>, packed: &[u8]) -> Bytes {
+    let mut message = Vec::with_capacity(packed.len() + 80);
     message.extend_from_slice(&MAGIC);
-    message.push(VERSION);
-    // Appending to a Vec cannot fail, and a Header has only fixed fields.
+    message.push(if wanted.is_some() { VERSION } else { PLAIN });
+    // Appending to a Vec cannot fail, and both have only fixed fields.
     let mut message = postcard::to_extend(header, message).unwrap_or_default();
+    if let Some(wanted) = wanted {
+        message = postcard::to_extend(wanted, message).unwrap_or_default();
+    }
     message.extend_from_slice(packed);
     message.into()
 }
@@ -328,9 +347,22 @@ mod tests {
     const OPERATIONS: [(&str, Option<&str>); 3] =
         [("a", Some(r#"{"id":"a","title":"Grüße"}"#)), ("b", None), ("a", Some(r#"{"id":"a"}"#))];
 
+    const WANTED: Wanted = Wanted { producer: Uuid::from_u128(0xab << 64), batch: 9, until_ms: 1_764_000_000_000 };
+
+    #[test]
+    fn a_batch_says_who_waits_for_its_receipt_and_what_it_writes_all_the_same() {
+        let plain = payload(&OPERATIONS).encode(WriterId::INTAKE, 7, 300, None);
+        let message = payload(&OPERATIONS).encode(WriterId::INTAKE, 7, 300, Some(WANTED));
+        // What reads version 1 alone refuses it by its version, and reads the other one.
+        assert_eq!((plain[2], message[2]), (1, 2));
+        let (plain, batch) = (Batch::decode(&plain).unwrap(), Batch::decode(&message).unwrap());
+        assert_eq!((plain.wanted, batch.wanted), (None, Some(WANTED)));
+        assert_eq!((plain.header, plain.packed), (batch.header, batch.packed));
+    }
+
     #[test]
     fn what_goes_in_comes_out() {
-        let message = payload(&OPERATIONS).encode(WriterId::INTAKE, 7, 300);
+        let message = payload(&OPERATIONS).encode(WriterId::INTAKE, 7, 300, None);
         let batch = Batch::decode(&message).unwrap();
         assert_eq!((batch.header.writer, batch.header.epoch), (WriterId::INTAKE, 7));
         assert!(matches!(batch.header.kind, Kind::Write { sequence: 300, operations: 3, .. }));
@@ -348,14 +380,16 @@ mod tests {
 
     #[test]
     fn every_cut_and_every_flipped_version_is_an_error_not_a_panic() {
-        let message = payload(&OPERATIONS).encode(WriterId::INTAKE, 1, 0);
-        for length in 0..message.len() {
-            let read = Batch::decode(&message.slice(..length)).and_then(|batch| batch.operations());
-            assert!(read.is_err(), "cut at {length}");
+        for wanted in [None, Some(WANTED)] {
+            let message = payload(&OPERATIONS).encode(WriterId::INTAKE, 1, 0, wanted);
+            for length in 0..message.len() {
+                let read = Batch::decode(&message.slice(..length)).and_then(|batch| batch.operations());
+                assert!(read.is_err(), "cut at {length}");
+            }
+            let mut newer = message.to_vec();
+            newer[2] = 3;
+            assert_eq!(Batch::decode(&newer.into()), Err(BatchError::Version { found: 3 }));
         }
-        let mut newer = message.to_vec();
-        newer[2] = 2;
-        assert_eq!(Batch::decode(&newer.into()), Err(BatchError::Version { found: 2 }));
         assert_eq!(Batch::decode(&Bytes::from_static(b"{}")), Err(BatchError::Foreign));
     }
 
@@ -369,15 +403,20 @@ mod tests {
 
     #[test]
     fn golden_files_pin_every_byte() {
-        let golden: [(&str, Bytes); 2] = [
-            ("batch-v1-write.bin", payload(&OPERATIONS).encode(WriterId::INTAKE, 7, 300)),
+        let golden: [(&str, Bytes); 3] = [
+            ("batch-v1-write.bin", payload(&OPERATIONS).encode(WriterId::INTAKE, 7, 300, None)),
+            ("batch-v2-write.bin", payload(&OPERATIONS).encode(WriterId::INTAKE, 7, 300, Some(WANTED))),
             ("batch-v1-open.bin", encode_open(WriterId::INTAKE, 7, true, 300)),
         ];
         for (name, now) in golden {
             crate::rpc::golden::check(name, &now);
         }
-        let kept = Bytes::from(crate::rpc::golden::read("batch-v1-write.bin"));
-        let operations = Batch::decode(&kept).unwrap().operations().unwrap();
-        assert_eq!(operations.iter().map(|operation| operation.unwrap().id().to_owned()).collect::<Vec<_>>(), ["a", "b", "a"]);
+        for (name, wanted) in [("batch-v1-write.bin", None), ("batch-v2-write.bin", Some(WANTED))] {
+            let batch = Batch::decode(&Bytes::from(crate::rpc::golden::read(name))).unwrap();
+            assert_eq!(batch.wanted, wanted);
+            let operations = batch.operations().unwrap();
+            let ids: Vec<_> = operations.iter().map(|operation| operation.unwrap().id().to_owned()).collect();
+            assert_eq!(ids, ["a", "b", "a"]);
+        }
     }
 }

@@ -6,8 +6,8 @@
 //! The way of a document: [`document`] checks it and gives it an id, [`partition`] says where it belongs, [`batch`]
 //! is the form in which a partition log keeps it, [`writer`] is how a follower of that log applies it once.
 //! The way of a query: [`search`] is what a client sends and gets, [`query`] what it seeks, [`rpc`] what travels between the query
-//! service and the workers; [`aggregations`] and [`suggest`] are what is computed on the way. What cannot go its way becomes a
-//! [`dead_letter`]; a [`source`] is a way in for messages that were not made for Warren.
+//! service and the workers; [`aggregations`] and [`suggest`] are what is computed on the way. [`receipt`] goes back to whoever wrote.
+//! What cannot go its way becomes a [`dead_letter`]; a [`source`] is a way in for messages that were not made for Warren.
 
 pub mod aggregations;
 pub mod announcement;
@@ -22,6 +22,7 @@ pub mod partition;
 pub mod ports;
 pub mod problem;
 pub mod query;
+pub mod receipt;
 pub mod rpc;
 pub mod search;
 pub mod source;

@@ -9,6 +9,7 @@
 
 mod bulletin;
 mod claims;
+mod client_call;
 mod partition_log;
 mod search_rpc;
 mod work_queue;
@@ -18,8 +19,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-pub use bulletin::{Bulletin, BulletinError};
+pub use bulletin::{Address, Bulletin, BulletinError, InvalidAddress};
 pub use claims::{ClaimError, Claims, HeldSlot, Slot};
+pub use client_call::{ClientCall, ClientCalls, ClientReply, ClientRequest, ClientResponder, NoAddress};
 pub use partition_log::{
     Appended, FollowFrom, Follower, LogEntry, LogError, LogLimits, LogName, PartitionLog, Position, SEGMENT_GAP,
 };
@@ -39,7 +41,7 @@ pub struct Ports {
     pub rpc: Arc<dyn SearchRpc>,
     /// The right to hold a replica.
     pub claims: Arc<dyn Claims>,
-    /// Announcements to all.
+    /// Announcements to all, and words to one.
     pub bulletin: Arc<dyn Bulletin>,
 }
 

@@ -11,9 +11,11 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::index_name::IndexRef;
+use crate::merging::MergeState;
 use crate::ports::{Position, WorkerId};
 use crate::query::Query;
 use crate::search::{Highlight, Highlights, SortBy, SortKey, SortValue};
+use crate::suggest::{Suggestions, Typed};
 
 pub use statistics::Statistics;
 
@@ -53,6 +55,13 @@ pub enum Question {
     Statistics {
         /// The query.
         query: Query,
+    },
+    /// Words like those that are being typed.
+    Suggest(Typed),
+    /// A merge of all segments into one.
+    Merge {
+        /// The ticket of an earlier answer, to ask how far it is.
+        ticket: Option<u64>,
     },
 }
 
@@ -145,6 +154,10 @@ pub enum Answer {
     Documents(Vec<Option<Found>>),
     /// To `Statistics`.
     Statistics(Statistics),
+    /// To `Suggest`.
+    Suggestions(Suggestions),
+    /// To `Merge`.
+    Merge(MergeState),
 }
 
 /// What one partition found.

@@ -55,7 +55,8 @@ pub struct SearchRequest {
     pub total: bool,
     /// Whether a query that cannot be understood is searched as far as it can be, instead of refused.
     pub lenient: bool,
-    /// Positions that the search must see, as writes and receipts name them.
+    /// Positions from receipts: the search sees those writes, or names the partition that could not in time. At most 10,000.
+    #[schema(example = json!(["17.2.1043"]))]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub at_least: Vec<String>,
 }
@@ -102,6 +103,8 @@ impl SearchRequest {
     pub const MAX_OFFSET: u32 = 10_000;
     /// The longest time that a search may take, in milliseconds.
     pub const MAX_TIMEOUT_MS: u32 = 60_000;
+    /// The most positions of one search.
+    pub const MAX_AT_LEAST: usize = 10_000;
     /// The most keys of a sort.
     pub const MAX_SORT_KEYS: usize = 8;
     /// The most names in `fields`.
@@ -137,6 +140,10 @@ impl SearchRequest {
         }
         if let Some(Err(detail)) = self.highlight.options().map(|options| options.check()) {
             return refuse("highlight", detail);
+        }
+        if self.at_least.len() > Self::MAX_AT_LEAST {
+            let detail = format!("at_least names {} positions: at most {}", self.at_least.len(), Self::MAX_AT_LEAST);
+            return refuse("at_least", detail);
         }
         Ok(())
     }

@@ -181,6 +181,10 @@ fn edits(left: &str, right: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::index_name::{Generation, IndexName, IndexRef};
+    use crate::merging::MergeState;
+    use crate::ports::WorkerId;
+    use crate::rpc::{self, Answer, Message, Question};
 
     fn counts(words: &[(&str, u64)]) -> BTreeMap<String, u64> {
         words.iter().map(|(word, documents)| ((*word).to_owned(), *documents)).collect()
@@ -230,5 +234,23 @@ mod tests {
         all.merge(one.clone());
         all.merge(one);
         assert_eq!(all, Suggestions { completions: counts(&[("a", 2)]), words: vec![(0, counts(&[("x", 4)]))] });
+    }
+
+    #[test]
+    fn golden_files_pin_suggestions_and_merges() {
+        let index = IndexRef { name: IndexName::new("packages").unwrap(), generation: Generation(3) };
+        let item = |question| rpc::Item { index: index.clone(), partition: 2, at_least: None, question };
+        let typed = Typed { words: vec!["web".to_owned(), "serv".to_owned()], open: true };
+        let questions = [Question::Suggest(typed), Question::Merge { ticket: None }, Question::Merge { ticket: Some(300) }];
+        let request = rpc::Request { remaining_ms: 1000, items: questions.map(item).into() };
+        rpc::golden::check("suggest-and-merge-request-v2.bin", &request.encode().unwrap());
+        assert_eq!(rpc::Request::decode(&rpc::golden::read("suggest-and-merge-request-v2.bin")).unwrap(), request);
+
+        let found = Suggestions { completions: counts(&[("server", 5)]), words: vec![(0, counts(&[("serve", 2)]))] };
+        let state = MergeState { ticket: 300, done: false, segments: 3, documents: 9, deleted: 1 };
+        let answers = vec![Ok(Answer::Suggestions(found)), Ok(Answer::Merge(state))];
+        let reply = rpc::Reply { worker: WorkerId("w1".to_owned()), answers };
+        rpc::golden::check("suggest-and-merge-reply-v2.bin", &reply.encode().unwrap());
+        assert_eq!(rpc::Reply::decode(&rpc::golden::read("suggest-and-merge-reply-v2.bin")).unwrap(), reply);
     }
 }

@@ -1,11 +1,11 @@
 //! The aggregations and facets of a search: checked before anybody is asked, merged from what the partitions answer.
 
 use serde_json::{Map, Value};
+use warren_protocol::Problem;
 use warren_protocol::aggregations::{Aggregations, FinishError, Mismatch, Refusal, Reply};
 use warren_protocol::catalog::Entry;
 use warren_protocol::problem::Code;
 use warren_protocol::search::SearchRequest;
-use warren_protocol::Problem;
 
 /// The aggregations of a request; `None` if it has none.
 pub(crate) fn plan(request: &SearchRequest, index: &Entry, max_buckets: u32) -> Result<Option<Aggregations>, Problem> {

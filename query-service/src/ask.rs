@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use warren_protocol::announcement::ReplicaState;
-use warren_protocol::ports::{RpcTarget, WorkerId};
+use warren_protocol::ports::{Position, RpcTarget, WorkerId};
 use warren_protocol::problem::Code;
 use warren_protocol::rpc::{Answer, Failure, Item, Message, Question, Reply, Request};
 use warren_protocol::{PartitionId, Problem};
@@ -18,6 +18,8 @@ pub(crate) const TOO_LATE: &str = "no answer within the deadline";
 const MAX_WAYS: usize = 3;
 /// A partition that nobody has served for so long is not waited for.
 const UNSERVED: Duration = Duration::from_secs(2);
+/// A worker that is behind and does not wait for it, because many wait already, is asked again after this pause.
+const BEHIND: Duration = Duration::from_millis(20);
 /// How often that is looked at while a question waits.
 const LOOK: Duration = Duration::from_millis(250);
 
@@ -65,12 +67,13 @@ pub(crate) struct Answered {
 }
 
 impl FanOut {
-    /// Asks `first`, which is the partition or one of its workers, and then others until one answers. The first good
-    /// answer counts; ends at the deadline.
+    /// Asks `first`, which is the partition or one of its workers, and then others until one answers that has seen the log
+    /// up to `at_least`. The first good answer counts; ends at the deadline.
     pub(crate) async fn ask(
         &self,
         partition: &PartitionId,
         question: &Question,
+        at_least: Option<Position>,
         first: RpcTarget,
         deadline: Instant,
     ) -> Result<Answered, AskError> {
@@ -83,7 +86,7 @@ impl FanOut {
         let mut look = tokio::time::interval_at((start + LOOK).into(), LOOK);
         let call = async |target| {
             let start = Instant::now();
-            (self.call(&target, partition, question, deadline).await, start.elapsed())
+            (self.call(&target, partition, question, at_least, deadline).await, start.elapsed())
         };
         let mut asked = vec![first.clone()];
         let mut calls = FuturesUnordered::from_iter([call(first)]);
@@ -91,7 +94,10 @@ impl FanOut {
             let next = tokio::select! {
                 Some((answer, took)) = calls.next() => match answer {
                     Ok(answered) => {
-                        pace.answered(took);
+                        // The pace of commits is another one.
+                        if at_least.is_none() {
+                            pace.answered(took);
+                        }
                         self.budget.earn();
                         return Ok(answered);
                     }
@@ -144,30 +150,50 @@ impl FanOut {
         }
     }
 
-    async fn call(
+    /// Asks this one, and nobody else.
+    pub(crate) async fn call(
         &self,
         target: &RpcTarget,
         partition: &PartitionId,
         question: &Question,
+        at_least: Option<Position>,
         deadline: Instant,
     ) -> Result<Answered, AskError> {
         let failed = |reason: String| AskError::Failed(reason);
-        let remaining = deadline.saturating_duration_since(Instant::now()).as_millis();
-        let remaining_ms = u32::try_from(remaining).unwrap_or(u32::MAX);
-        if remaining_ms == 0 {
-            return Err(failed(TOO_LATE.to_owned()));
+        loop {
+            let remaining = deadline.saturating_duration_since(Instant::now()).as_millis();
+            let remaining_ms = u32::try_from(remaining).unwrap_or(u32::MAX);
+            if remaining_ms == 0 {
+                return Err(failed(TOO_LATE.to_owned()));
+            }
+            let (index, question) = (partition.index.clone(), question.clone());
+            let item = Item { index, partition: partition.partition, at_least, question };
+            let request = Request { remaining_ms, items: vec![item] }.encode().map_err(|error| failed(error.to_string()))?;
+            let reply = self.rpc.call(target, request, deadline).await.map_err(|error| failed(error.to_string()))?;
+            let Reply { worker, mut answers } = Reply::decode(&reply).map_err(|error| failed(error.to_string()))?;
+            return match answers.pop() {
+                Some(Ok(answer)) if answers.is_empty() => Ok(Answered { worker, answer }),
+                Some(Err(Failure::InvalidQuery(detail))) => Err(AskError::Refused(Refused::Query(detail))),
+                Some(Err(Failure::InvalidRequest { field, detail })) => Err(AskError::Refused(Refused::Part { field, detail })),
+                Some(Err(Failure::Behind(_))) if Instant::now() + BEHIND * 4 < deadline => {
+                    tokio::time::sleep(BEHIND).await;
+                    continue;
+                }
+                Some(Err(failure)) => Err(failed(failure.to_string())),
+                _ => Err(failed("the worker did not answer one question with one answer".to_owned())),
+            };
         }
-        let (index, question) = (partition.index.clone(), question.clone());
-        let item = Item { index, partition: partition.partition, at_least: None, question };
-        let request = Request { remaining_ms, items: vec![item] }.encode().map_err(|error| failed(error.to_string()))?;
-        let reply = self.rpc.call(target, request, deadline).await.map_err(|error| failed(error.to_string()))?;
-        let Reply { worker, mut answers } = Reply::decode(&reply).map_err(|error| failed(error.to_string()))?;
-        match answers.pop() {
-            Some(Ok(answer)) if answers.is_empty() => Ok(Answered { worker, answer }),
-            Some(Err(Failure::InvalidQuery(detail))) => Err(AskError::Refused(Refused::Query(detail))),
-            Some(Err(Failure::InvalidRequest { field, detail })) => Err(AskError::Refused(Refused::Part { field, detail })),
-            Some(Err(failure)) => Err(failed(failure.to_string())),
-            _ => Err(failed("the worker did not answer one question with one answer".to_owned())),
+    }
+
+    /// Whom to ask first for what has seen the log up to `at_least`: a worker that has said so, else any.
+    pub(crate) fn first(&self, partition: &PartitionId, at_least: Option<Position>) -> RpcTarget {
+        let anybody = RpcTarget::Partition(partition.clone());
+        if at_least.is_none() {
+            return anybody;
         }
+        let mut replicas = self.roster.partition(partition).replicas;
+        replicas.retain(|replica| replica.report.state == ReplicaState::Serving && replica.report.position >= at_least);
+        let latest = replicas.into_iter().max_by_key(|replica| replica.heard);
+        latest.map_or(anybody, |replica| RpcTarget::Worker(replica.worker))
     }
 }

@@ -7,13 +7,14 @@ use std::time::Instant;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use warren_protocol::catalog::Entry;
-use warren_protocol::ports::{RpcTarget, SearchRpc, WorkerId};
+use warren_protocol::ports::{Position, RpcTarget, SearchRpc, WorkerId};
 use warren_protocol::rpc::{Answer, Fetch, Found, Hits, Question, Search, Statistics};
 use warren_protocol::search::PartitionFailure;
 use warren_protocol::{PartitionId, Query};
 use warren_service::Roster;
 
 use crate::ask::{Answered, AskError, Refused, TOO_LATE};
+use crate::at_least::AtLeast;
 use crate::pace::{Budget, Paces};
 
 /// What the partitions found.
@@ -49,18 +50,19 @@ impl FanOut {
         Self { rpc, roster, paces: Paces::default(), budget: Budget::new() }
     }
 
-    /// Asks all partitions for hits. Returns when all have answered, or at `deadline`; already at `patience` if an answer
-    /// came without some of its documents, because fetching them takes time too.
+    /// Asks all partitions for hits, each of what it has seen at least. Returns when all have answered, or at `deadline`;
+    /// already at `patience` if an answer came without some of its documents, because fetching them takes time too.
     pub(crate) async fn search(
         &self,
         index: &Entry,
         search: Search,
+        at_least: &AtLeast,
         patience: Instant,
         deadline: Instant,
     ) -> Result<Gathered, Refused> {
         let mut gathered = Gathered::default();
         let question = Question::Search(Box::new(search));
-        let failed = self.each(index, &question, deadline, |partition, Answered { worker, answer }| {
+        let failed = self.each(index, &question, at_least, deadline, |partition, Answered { worker, answer }| {
             let Answer::Hits(found) = answer else { return Err(another_question()) };
             let end = if found.hits.iter().any(|hit| hit.found.is_none()) { patience } else { deadline };
             gathered.answers.push(PartitionHits { partition, worker, found });
@@ -79,7 +81,8 @@ impl FanOut {
     ) -> Result<(Statistics, bool), Refused> {
         let mut sum = Statistics::default();
         let question = Question::Statistics { query: query.clone() };
-        let failed = self.each(index, &question, deadline, |_, Answered { answer, .. }| {
+        let whatever = AtLeast::default();
+        let failed = self.each(index, &question, &whatever, deadline, |_, Answered { answer, .. }| {
             let Answer::Statistics(statistics) = answer else { return Err(another_question()) };
             sum.add(statistics);
             Ok(deadline)
@@ -89,17 +92,19 @@ impl FanOut {
     }
 
     /// Asks all partitions and takes their answers, each of which may bring the end forward. Returns the partitions without one, by number.
-    async fn each(
+    pub(crate) async fn each(
         &self,
         index: &Entry,
         question: &Question,
+        at_least: &AtLeast,
         deadline: Instant,
         mut take: impl FnMut(u32, Answered) -> Result<Instant, AskError>,
     ) -> Result<Vec<PartitionFailure>, Refused> {
         let mut waiting: BTreeSet<u32> = (0..index.definition.partitions.get()).collect();
         let ask = |partition| async move {
             let id = PartitionId { index: index.index.clone(), partition };
-            (partition, self.ask(&id, question, RpcTarget::Partition(id.clone()), deadline).await)
+            let at_least = at_least.of(partition);
+            (partition, self.ask(&id, question, at_least, self.first(&id, at_least), deadline).await)
         };
         let mut calls: FuturesUnordered<_> = waiting.iter().map(|partition| ask(*partition)).collect();
         let mut failed = Vec::new();
@@ -128,6 +133,7 @@ impl FanOut {
         partition: u32,
         worker: Option<WorkerId>,
         fetch: Fetch,
+        at_least: Option<Position>,
         deadline: Instant,
     ) -> Result<Vec<Option<Found>>, AskError> {
         let id = PartitionId { index: index.index.clone(), partition };
@@ -136,7 +142,7 @@ impl FanOut {
         while documents.len() < fetch.ids.len() {
             let rest = Fetch { ids: fetch.ids[documents.len()..].to_vec(), ..fetch.clone() };
             let asked = rest.ids.len();
-            let Answered { worker, answer } = self.ask(&id, &Question::Fetch(rest), first, deadline).await?;
+            let Answered { worker, answer } = self.ask(&id, &Question::Fetch(rest), at_least, first, deadline).await?;
             match answer {
                 Answer::Documents(some) if (1..=asked).contains(&some.len()) => documents.extend(some),
                 _ => return Err(another_question()),
@@ -147,6 +153,6 @@ impl FanOut {
     }
 }
 
-fn another_question() -> AskError {
+pub(crate) fn another_question() -> AskError {
     AskError::Failed("the worker answered another question".to_owned())
 }

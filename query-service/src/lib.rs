@@ -1,18 +1,25 @@
-//! Searches over HTTP: each is fanned out to the partitions of its index over queues, and the answers are merged.
+//! Searches over HTTP and AMQP: each is fanned out to the partitions of its index over queues, and the answers are merged.
 //!
-//! [`routes`] is the edge. Behind it, [`search`] takes a search from its arrival to its answer: [`statistics`] says what
-//! scores depend on, [`fan_out`] asks all partitions, [`ask`] gets the answer of one at its [`pace`], [`merge`] puts the answers
-//! together, and a [`cursor`] leads to the next page. [`dead_letters`] looks through what could not be processed.
+//! [`routes`] and [`client_searches`] are the edges. Behind them, [`search`] takes a search from its arrival to its answer:
+//! [`statistics`] says what scores depend on, [`fan_out`] asks all partitions, [`ask`] gets the answer of one at its [`pace`],
+//! [`merge`] puts the answers together, and a [`cursor`] leads to the next page; [`aggregating`] does all of this for
+//! aggregations. [`at_least`] is what a search must have seen. [`suggesting`] answers who is typing, [`merging`] who has stopped
+//! writing, and [`dead_letters`] looks through what could not be processed.
 
+mod aggregating;
 mod ask;
+mod at_least;
+mod client_searches;
 mod cursor;
 mod dead_letters;
 mod fan_out;
 mod merge;
+mod merging;
 mod pace;
 mod routes;
 mod search;
 mod statistics;
+mod suggesting;
 #[cfg(test)]
 mod tests;
 
@@ -21,7 +28,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use utoipa_axum::router::OpenApiRouter;
 use warren_protocol::catalog::Entry;
 use warren_protocol::ports::Ports;
@@ -30,6 +37,7 @@ use warren_protocol::{IndexName, Problem};
 use warren_service::config::Config;
 use warren_service::{CatalogHandle, Roster, Stop, http};
 
+pub use client_searches::ClientSearches;
 use fan_out::FanOut;
 use statistics::StatisticsCache;
 
@@ -50,7 +58,9 @@ struct Shared {
     statistics: StatisticsCache,
     searches: Semaphore,
     max_searches: u32,
+    client_counts: client_searches::Counts,
     max_replay_bytes: u64,
+    max_buckets: u32,
 }
 
 impl QueryService {
@@ -60,9 +70,30 @@ impl QueryService {
         let searches = Semaphore::new(max_searches as usize);
         let fan_out = FanOut::new(ports.rpc.clone(), roster.clone());
         let statistics = StatisticsCache::new(Duration::from_millis(config.query.statistics_cache_ms));
-        let (ports, max_replay_bytes) = (ports.clone(), config.query.max_replay_bytes.get());
-        let shared = Shared { ports, catalog, roster, fan_out, statistics, searches, max_searches, max_replay_bytes };
-        Self { shared: Arc::new(shared) }
+        let (ports, max_buckets) = (ports.clone(), config.query.max_buckets.get());
+        let (client_counts, max_replay_bytes) = (client_searches::Counts::default(), config.query.max_replay_bytes.get());
+        Self {
+            shared: Arc::new(Shared {
+                ports,
+                catalog,
+                roster,
+                fan_out,
+                statistics,
+                searches,
+                max_searches,
+                client_counts,
+                max_replay_bytes,
+                max_buckets,
+            }),
+        }
+    }
+
+    /// The right to search, for one of as many as there may be at a time.
+    fn admit(&self) -> Result<SemaphorePermit<'_>, Problem> {
+        self.shared.searches.try_acquire().map_err(|_| {
+            let detail = format!("{} searches are under way already (query.max_concurrent): try again", self.shared.max_searches);
+            Problem::new(Code::TooManyRequests, detail)
+        })
     }
 
     /// The index of that name, or the problem that says why there is none.
@@ -98,5 +129,8 @@ pub async fn run(config: Config, ports: Ports, stop: Stop) -> anyhow::Result<()>
     let catalog = CatalogHandle::start(&ports).await?;
     let roster = Roster::start(&ports, &stop).await?;
     let service = QueryService::new(&config, &ports, catalog, roster);
-    http::serve(listener, router(service), &config, &stop).await
+    let clients = ClientSearches::start(service.clone(), &config, &stop);
+    http::serve(listener, router(service), &config, &stop).await?;
+    clients.stopped().await;
+    Ok(())
 }

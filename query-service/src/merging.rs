@@ -12,7 +12,7 @@ use warren_protocol::rpc::{Answer, Question};
 use warren_protocol::{PartitionId, Problem};
 
 use crate::QueryService;
-use crate::ask::{Answered, AskError};
+use crate::ask::Answered;
 
 /// The pauses between two questions to one replica.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
@@ -48,7 +48,8 @@ impl QueryService {
         }
         if !failed.is_empty() {
             failed.truncate(MAX_LISTED);
-            let detail = format!("not every replica of index \"{}\" can be merged ({}): try again", index.index.name, failed.join("; "));
+            let detail =
+                format!("not every replica of index \"{}\" can be merged ({}): try again", index.index.name, failed.join("; "));
             return Err(Problem::new(Code::NoPartition, detail));
         }
         Ok(MergeResponse {
@@ -64,11 +65,11 @@ impl QueryService {
         let failed = |reason: String| format!("partition {} at worker {worker}: {reason}", id.partition);
         loop {
             let question = Question::Merge { ticket };
-            let answered = self.shared.fan_out.call(&target, &id, &question, Instant::now() + ANSWER_WITHIN).await;
+            let answered = self.shared.fan_out.call(&target, &id, &question, None, Instant::now() + ANSWER_WITHIN).await;
             let MergeState { ticket: given, done, segments, documents, deleted } = match answered {
                 Ok(Answered { answer: Answer::Merge(state), .. }) => state,
                 Ok(_) => return Err(failed("the worker answered another question".to_owned())),
-                Err(AskError::InvalidQuery(reason) | AskError::Failed(reason)) => return Err(failed(reason)),
+                Err(error) => return Err(failed(error.reason())),
             };
             if done || Instant::now() + pause >= deadline {
                 let worker = worker.to_string();

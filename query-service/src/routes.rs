@@ -4,10 +4,12 @@ mod book;
 mod dead_letters;
 mod documents;
 mod indexes;
+mod merge;
 mod page;
 mod search;
 mod sources;
 mod status;
+mod suggest;
 
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -22,6 +24,8 @@ pub(crate) fn api() -> OpenApiRouter<QueryService> {
         .routes(routes!(indexes::show, indexes::create, indexes::delete))
         .routes(routes!(search::by_parameters, search::by_request))
         .routes(routes!(book::query))
+        .routes(routes!(suggest::suggest))
+        .routes(routes!(merge::merge))
         .routes(routes!(documents::show))
         .routes(routes!(status::status))
         .routes(routes!(dead_letters::list, dead_letters::purge))

@@ -7,16 +7,17 @@ use futures_util::future::join_all;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use warren_protocol::catalog::Entry;
-use warren_protocol::ports::WorkerId;
+use warren_protocol::ports::{Position, WorkerId};
 use warren_protocol::problem::Code;
 use warren_protocol::rpc::{DocumentParts, Fetch, Found, Ranking, Search, Statistics, by_score};
 use warren_protocol::search::{Hit, PartitionFailure, PartitionsReport, Scoring, SearchRequest, SearchResponse, SortBy, SortKey};
 use warren_protocol::{DocumentId, Problem, Query, partition_of};
 
-use crate::QueryService;
+use crate::at_least::AtLeast;
 use crate::cursor::Cursor;
-use crate::fan_out::Gathered;
+use crate::fan_out::{Gathered, PartitionHits};
 use crate::merge::{MergedHit, merge, total};
+use crate::{QueryService, aggregating};
 
 /// How long a document by its id may take.
 const DOCUMENT_LIMIT: Duration = Duration::from_secs(2);
@@ -26,14 +27,31 @@ const MAX_REASONS: usize = 3;
 impl QueryService {
     /// Answers a search that arrived at `arrival`.
     pub(crate) async fn search(&self, index: &str, request: SearchRequest, arrival: Instant) -> Result<SearchResponse, Problem> {
-        let Ok(_slot) = self.shared.searches.try_acquire() else {
-            let detail = format!("{} searches are under way already (query.max_concurrent): try again", self.shared.max_searches);
+        let _slot = self.admit()?;
+        self.search_admitted(index, request, arrival).await
+    }
+
+    /// The same; while others are under way it awaits its turn, until its deadline.
+    pub(crate) async fn search_in_turn(
+        &self,
+        index: &str,
+        request: SearchRequest,
+        arrival: Instant,
+    ) -> Result<SearchResponse, Problem> {
+        let deadline = arrival + Duration::from_millis(u64::from(request.timeout_ms));
+        let Ok(Ok(_slot)) = tokio::time::timeout_at(deadline.into(), self.shared.searches.acquire()).await else {
+            let detail = format!("no turn came within {} ms: ask again, or fewer at a time", request.timeout_ms);
             return Err(Problem::new(Code::TooManyRequests, detail));
         };
+        self.search_admitted(index, request, arrival).await
+    }
+
+    async fn search_admitted(&self, index: &str, request: SearchRequest, arrival: Instant) -> Result<SearchResponse, Problem> {
         request.validate()?;
-        refuse_what_is_not_here(&request)?;
         let index = self.index(index)?;
+        let at_least = AtLeast::new(&index, &request.at_least)?;
         let cursor = request.after.as_ref().map(|after| Cursor::read(after, &index.index, &request)).transpose()?;
+        let aggregations = aggregating::plan(&request, &index, self.shared.max_buckets)?;
         let timeout = Duration::from_millis(u64::from(request.timeout_ms));
         let deadline = arrival + timeout;
         let query = request.query.parse("query", request.lenient)?;
@@ -51,15 +69,20 @@ impl QueryService {
             after,
             ranking: ranking.clone(),
             document: parts.clone(),
-            aggregations: None,
+            aggregations: aggregating::question(aggregations.as_ref())?,
         };
         // If documents are to be fetched after the fan-out, the last fifth of the time is theirs.
         let patience = arrival + timeout * 4 / 5;
-        let Gathered { mut answers, mut failed } = self.shared.fan_out.search(&index, search, patience, deadline).await?;
+        let Gathered { mut answers, mut failed } =
+            self.shared.fan_out.search(&index, search, &at_least, patience, deadline).await?;
         if answers.is_empty() {
             return Err(no_partition(&index, &failed));
         }
         let total = total(&answers, !failed.is_empty());
+        // In the order of the partitions: sums of fractions depend on the order of their parts.
+        answers.sort_unstable_by_key(|answer| answer.partition);
+        let found = answers.iter().filter_map(|answer| answer.found.aggregations.as_deref());
+        let aggregations = aggregations.map(|aggregations| aggregating::answer(&aggregations, found)).transpose()?;
         let statistics = match ranking {
             Ranking::Global(statistics) => Some(statistics),
             _ => answers.iter_mut().find_map(|answer| answer.found.statistics.take()),
@@ -68,7 +91,11 @@ impl QueryService {
         // A full page may have another one behind it.
         let last = merged.last().filter(|_| merged.len() == request.limit as usize).map(|last| last.hit.place(&request.sort));
         let after = last.map(|place| Cursor::new(&index.index, &request, place, statistics).encode()).transpose()?;
-        let sources = answers.into_iter().map(|answer| (answer.partition, (answer.worker, answer.found.view))).collect();
+        let source = |answer: PartitionHits| {
+            let at_least = at_least.of(answer.partition);
+            (answer.partition, Source { worker: answer.worker, view: answer.found.view, at_least })
+        };
+        let sources = answers.into_iter().map(source).collect();
         let fetch = Fetch { document: parts, query: Some(query), ..Fetch::default() };
         let merged = self.complete(&index, merged, sources, fetch, deadline, &mut failed).await;
         let hits = present(merged, &request.sort, &mut failed);
@@ -81,7 +108,7 @@ impl QueryService {
             total,
             partitions: PartitionsReport { total: partitions, answered, failed },
             hits,
-            aggregations: None,
+            aggregations,
             after,
         })
     }
@@ -120,7 +147,7 @@ impl QueryService {
         let id = DocumentId::new(id)?;
         let partition = partition_of(&id, index.definition.partitions);
         let fetch = Fetch { ids: vec![id.to_string()], ..Fetch::default() };
-        let fetched = self.shared.fan_out.fetch(&index, partition, None, fetch, deadline).await;
+        let fetched = self.shared.fan_out.fetch(&index, partition, None, fetch, None, deadline).await;
         match fetched.map(|mut found| found.pop().flatten()) {
             Ok(Some(found)) => Ok(found.body),
             Ok(None) => Err(Problem::new(Code::UnknownDocument, format!("index \"{name}\" has no document \"{id}\""))),
@@ -139,7 +166,7 @@ impl QueryService {
         &self,
         index: &Entry,
         mut hits: Vec<MergedHit>,
-        mut sources: BTreeMap<u32, (WorkerId, Option<u64>)>,
+        mut sources: BTreeMap<u32, Source>,
         fetch: Fetch,
         deadline: Instant,
         failed: &mut Vec<PartitionFailure>,
@@ -149,9 +176,14 @@ impl QueryService {
             wanted.entry(merged.partition).or_default().push(merged.hit.id.clone());
         }
         let fetches = wanted.into_iter().map(|(partition, ids)| {
-            let (worker, view) = sources.remove(&partition).map_or((None, None), |(worker, view)| (Some(worker), view));
+            let source = sources.remove(&partition);
+            let (view, at_least) = source.as_ref().map_or((None, None), |source| (source.view, source.at_least));
             let fetch = Fetch { ids: ids.clone(), view, ..fetch.clone() };
-            async move { (partition, ids, self.shared.fan_out.fetch(index, partition, worker, fetch, deadline).await) }
+            let worker = source.map(|source| source.worker);
+            async move {
+                let fetched = self.shared.fan_out.fetch(index, partition, worker, fetch, at_least, deadline).await;
+                (partition, ids, fetched)
+            }
         });
         let mut documents = BTreeMap::<String, Found>::new();
         for (partition, ids, fetched) in join_all(fetches).await {
@@ -174,15 +206,13 @@ impl QueryService {
     }
 }
 
-/// What the contract has and this version does not compute.
-fn refuse_what_is_not_here(request: &SearchRequest) -> Result<(), Problem> {
-    let field = match request {
-        SearchRequest { at_least, .. } if !at_least.is_empty() => "at_least",
-        SearchRequest { aggregations, .. } if !aggregations.is_empty() => "aggregations",
-        SearchRequest { facets, .. } if !facets.is_empty() => "facets",
-        _ => return Ok(()),
-    };
-    Err(Problem::new(Code::InvalidRequest, format!("{field} is not served by this version")).with_field(field))
+/// Where the documents of a partition's hits are that did not come along.
+struct Source {
+    worker: WorkerId,
+    /// What the worker searched.
+    view: Option<u64>,
+    /// What another worker must have seen.
+    at_least: Option<Position>,
 }
 
 /// The hits as clients see them.

@@ -2,18 +2,18 @@
 
 use std::time::{Duration, Instant};
 
-use futures_util::future::join_all;
+use warren_protocol::Problem;
 use warren_protocol::problem::Code;
 use warren_protocol::rpc::{Answer, Question};
-use warren_protocol::ports::RpcTarget;
-use warren_protocol::search::{PartitionFailure, PartitionsReport};
+use warren_protocol::search::PartitionsReport;
 use warren_protocol::suggest::{
     MAX_LIMIT, MAX_TEXT_BYTES, SuggestResponse, Suggestions, Typed, Word, completions, correction, words,
 };
-use warren_protocol::{PartitionId, Problem};
 
 use crate::QueryService;
-use crate::ask::{Answered, AskError};
+use crate::ask::Answered;
+use crate::at_least::AtLeast;
+use crate::fan_out::another_question;
 
 /// How long suggestions may take: later, they are of no use to who types.
 const LIMIT: Duration = Duration::from_secs(1);
@@ -41,25 +41,13 @@ impl QueryService {
             let typed = Typed { words: words.iter().map(|word| word.text.clone()).collect(), open: last.is_some() };
             let question = Question::Suggest(typed);
             let deadline = arrival + LIMIT;
-            let ask = |partition| {
-                let id = PartitionId { index: index.index.clone(), partition };
-                let question = &question;
-                async move {
-                    let target = RpcTarget::Partition(id.clone());
-                    (partition, self.shared.fan_out.ask(&id, question, target, deadline).await)
-                }
-            };
-            for (partition, answer) in join_all((0..total).map(ask)).await {
-                let reason = match answer {
-                    Ok(Answered { answer: Answer::Suggestions(found), .. }) => {
-                        suggestions.merge(found);
-                        continue;
-                    }
-                    Ok(_) => "the worker answered another question".to_owned(),
-                    Err(AskError::InvalidQuery(reason) | AskError::Failed(reason)) => reason,
-                };
-                report.failed.push(PartitionFailure { partition, reason });
-            }
+            let whatever = AtLeast::default();
+            let failed = self.shared.fan_out.each(&index, &question, &whatever, deadline, |_, Answered { answer, .. }| {
+                let Answer::Suggestions(found) = answer else { return Err(another_question()) };
+                suggestions.merge(found);
+                Ok(deadline)
+            });
+            report.failed = failed.await?;
             // What goes on as a word of the index is no mistake yet.
             if let Some((known, _)) = suggestions.words.last_mut().filter(|_| !suggestions.completions.is_empty()) {
                 *known += 1;

@@ -109,8 +109,12 @@ pub struct ProducerConfig {
     pub max_attempts: NonZeroU32,
     /// For tests: whether a message with the header `warren-test-panic` makes its handler panic.
     pub test_panics: bool,
-    /// How many rejected documents an answer lists; all are counted.
+    /// How many rejected documents an answer lists, and how many that cannot be found yet; all are counted.
     pub max_rejected_listed: u32,
+    /// How long a receipt is waited for, in milliseconds; after that it is unknown when the document can be found.
+    pub receipt_timeout_ms: NonZeroU64,
+    /// How many documents wait for their receipts at a time; those beyond get none.
+    pub max_receipts: NonZeroU32,
 }
 
 /// Links: how pages are fetched.
@@ -164,6 +168,8 @@ pub struct WorkerConfig {
 pub struct QueryConfig {
     /// How many searches are under way at a time; beyond, they are answered 429.
     pub max_concurrent: NonZeroU32,
+    /// How many of them may come over AMQP; beyond, they wait in their queue.
+    pub amqp_concurrent: NonZeroU16,
     /// How many bytes of a partition's log a replay of dead letters reads to learn what was written since.
     pub max_replay_bytes: NonZeroU64,
     /// For how long the statistics of a query are taken for those of now, in milliseconds; 0: not at all.
@@ -299,6 +305,8 @@ impl Default for ProducerConfig {
             max_attempts: n32(3),
             test_panics: false,
             max_rejected_listed: 100,
+            receipt_timeout_ms: n64(60_000),
+            max_receipts: n32(100_000),
         }
     }
 }
@@ -335,7 +343,13 @@ impl Default for WorkerConfig {
 
 impl Default for QueryConfig {
     fn default() -> Self {
-        Self { max_concurrent: n32(256), statistics_cache_ms: 1000, max_buckets: n32(65_536), max_replay_bytes: n64(1 << 30) }
+        Self {
+            max_concurrent: n32(256),
+            amqp_concurrent: n16(32),
+            max_replay_bytes: n64(1 << 30),
+            statistics_cache_ms: 1000,
+            max_buckets: n32(65_536),
+        }
     }
 }
 

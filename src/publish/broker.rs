@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use warren_broker::Broker;
 use warren_producer::Producer;
 use warren_producer::admission::Admission;
+use warren_producer::receipts::Found;
 use warren_producer::upload::{Summary, Upload};
 use warren_protocol::IndexName;
 use warren_service::catalog::CatalogHandle;
@@ -22,6 +23,8 @@ pub(crate) struct BrokerTarget {
     broker: Broker,
     producer: Producer,
     upload: Option<Upload>,
+    /// How long to wait at the end for what was published to be found.
+    wait: Duration,
     /// What was told of the upload's summary so far.
     told: Summary,
     stop: Stop,
@@ -29,7 +32,7 @@ pub(crate) struct BrokerTarget {
 
 impl BrokerTarget {
     /// Connects, and reads which indexes there are.
-    pub(crate) async fn connect(mut config: Config, index: IndexName) -> anyhow::Result<Self> {
+    pub(crate) async fn connect(mut config: Config, index: IndexName, wait: Option<Duration>) -> anyhow::Result<Self> {
         config.producer.intake = false;
         let broker = warren_broker::connect(&config.broker, "warren publish", &config.data_dir).await?;
         let stop = Stop::new();
@@ -41,8 +44,11 @@ impl BrokerTarget {
             producer.publisher.known(&entry).await?;
         }
         let admission = Admission::new(catalog, config);
-        let upload = Some(Upload::new(admission, producer.publisher.clone(), index, MAX_PRINTED));
-        Ok(Self { broker, producer, upload, told: Summary::default(), stop })
+        let mut upload = Upload::new(admission, producer.publisher.clone(), index, MAX_PRINTED);
+        if wait.is_some() {
+            upload = upload.with_receipts();
+        }
+        Ok(Self { broker, producer, upload: Some(upload), wait: wait.unwrap_or_default(), told: Summary::default(), stop })
     }
 
     /// Hands a part over; the summary says what is new since the last one.
@@ -60,11 +66,11 @@ impl BrokerTarget {
         })
     }
 
-    /// Waits for the last confirms and says how many there were.
-    pub(crate) async fn finish(&mut self) -> anyhow::Result<u64> {
-        let Some(upload) = self.upload.take() else { return Ok(0) };
-        let summary = upload.finish().await?;
-        Ok(summary.accepted - self.told.accepted)
+    /// Waits for the last confirms and says how many there were; with `--wait`, also for what was published to be found.
+    pub(crate) async fn finish(&mut self) -> anyhow::Result<(u64, Option<Found>)> {
+        let Some(upload) = self.upload.take() else { return Ok((0, None)) };
+        let (summary, found) = upload.finish_within(self.wait).await?;
+        Ok((summary.accepted - self.told.accepted, found))
     }
 
     /// Closes the connections.

@@ -4,6 +4,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use reqwest::Method;
+use serde::Deserialize;
+use warren_producer::receipts::Found;
 use warren_producer::upload::{Rejection, Summary};
 use warren_protocol::IndexName;
 use warren_service::config::Config;
@@ -15,6 +17,8 @@ use crate::client::{Client, Refused};
 const PATIENCE: Duration = Duration::from_secs(120);
 const PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// The longest that a server waits for a part to be found.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 /// A server and one of its indexes.
 pub(crate) struct ServerTarget {
@@ -22,16 +26,31 @@ pub(crate) struct ServerTarget {
     path: String,
     /// Whether it has ever answered: then its absence may be a restart.
     met: bool,
+    /// Whether to wait until what is published can be found.
+    waits: bool,
+}
+
+/// What the server answers to a part.
+#[derive(Default, Deserialize)]
+pub(crate) struct Published {
+    #[serde(flatten)]
+    pub summary: Summary,
+    #[serde(flatten)]
+    pub found: Found,
 }
 
 impl ServerTarget {
     /// The server that the configuration names.
-    pub(crate) fn new(config: &Config, index: IndexName) -> anyhow::Result<Self> {
-        Ok(Self { client: Client::new(config)?, path: format!("/indexes/{index}/documents"), met: false })
+    pub(crate) fn new(config: &Config, index: IndexName, wait: Option<Duration>) -> anyhow::Result<Self> {
+        let mut path = format!("/indexes/{index}/documents");
+        if let Some(wait) = wait {
+            path = format!("{path}?wait=searchable&timeout_ms={}", wait.min(LONGEST_WAIT).as_millis());
+        }
+        Ok(Self { client: Client::new(config)?, path, met: false, waits: wait.is_some() })
     }
 
     /// Publishes a part; repeats it while the server is busy. Repeating is safe: a document replaces itself.
-    pub(crate) async fn publish(&mut self, part: Part) -> anyhow::Result<Summary> {
+    pub(crate) async fn publish(&mut self, part: Part) -> anyhow::Result<(Summary, Option<Found>)> {
         let mut own = Summary::default();
         let mut lines = Vec::new();
         let mut body = Vec::new();
@@ -49,10 +68,12 @@ impl ServerTarget {
                 }
             }
         }
+        let found = self.waits.then(Found::default);
         if lines.is_empty() {
-            return Ok(own);
+            return Ok((own, found));
         }
-        let mut summary = self.send(body.into()).await?;
+        let Published { mut summary, found: answered } = self.send(body.into()).await?;
+        let found = found.map(|_| answered);
         for rejection in &mut summary.rejected {
             let place = usize::try_from(rejection.line).ok().and_then(|line| lines.get(line.checked_sub(1)?));
             rejection.line = *place.context("the server's answer names a line that was not sent")?;
@@ -61,10 +82,10 @@ impl ServerTarget {
         own.rejected_count += summary.rejected_count;
         own.rejected.append(&mut summary.rejected);
         own.rejected.sort_by_key(|rejection| rejection.line);
-        Ok(own)
+        Ok((own, found))
     }
 
-    async fn send(&mut self, body: bytes::Bytes) -> anyhow::Result<Summary> {
+    async fn send(&mut self, body: bytes::Bytes) -> anyhow::Result<Published> {
         if !self.met {
             self.client.greet().await?;
         }
@@ -72,9 +93,9 @@ impl ServerTarget {
         loop {
             let request = self.client.request(Method::POST, &self.path).header("content-type", "application/x-ndjson");
             let error = match self.client.upload(request.body(body.clone())).await {
-                Ok(summary) => {
+                Ok(published) => {
                     self.met = true;
-                    return Ok(summary);
+                    return Ok(published);
                 }
                 Err(error) => error,
             };

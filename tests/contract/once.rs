@@ -41,7 +41,7 @@ impl Writer<'_> {
             while next < BATCHES && self.open.len() < WINDOW {
                 let mut payload = PayloadBuilder::default();
                 payload.push(&DocumentId::new(next.to_string()).expect("a good id"), Some(b"{}"));
-                let message = payload.finish().expect("it packs").encode(self.id, self.epoch, next);
+                let message = payload.finish().expect("it packs").encode(self.id, self.epoch, next, None);
                 self.open.push_back(self.log.append(&log(0), message).await?);
                 next += 1;
             }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use futures_util::{StreamExt, future};
-use warren_protocol::ports::{RpcError, RpcTarget, SearchRpc, WorkerId};
+use warren_protocol::ports::{ClientReply, ClientRequest, RpcError, RpcTarget, SearchRpc, WorkerId};
 use warren_tests::{eventually, within};
 
 use crate::World;
@@ -23,6 +23,9 @@ crate::promises!(
     a_worker_is_asked_by_name,
     a_server_has_no_more_calls_than_it_takes,
     creating_and_deleting_can_be_repeated,
+    what_a_client_asks_is_answered_by_one_of_those_that_serve_clients,
+    what_a_dead_server_held_of_clients_goes_to_one_other,
+    a_client_awaits_no_answer_beyond_its_deadline,
 );
 
 fn target() -> RpcTarget {
@@ -241,5 +244,82 @@ async fn creating_and_deleting_can_be_repeated(world: &World) -> Result<()> {
         rpc.delete(&partition(0)).await?;
         assert_eq!(call(&**rpc, "x").await, Err(RpcError::NotFound(target().to_string())));
     }
+    Ok(())
+}
+
+fn question(body: &'static str) -> ClientRequest {
+    ClientRequest { index: "packages".to_owned(), content_encoding: Some("utf-8".to_owned()), body: body.into() }
+}
+
+fn reply(body: &'static str) -> ClientReply {
+    ClientReply { content_type: "application/json".to_owned(), body: body.into() }
+}
+
+async fn what_a_client_asks_is_answered_by_one_of_those_that_serve_clients(world: &World) -> Result<()> {
+    let rpc = &world.ports().rpc;
+    let other = world.another().await?;
+    let mut one = rpc.serve_clients(concurrency(1)).await?;
+    let mut two = other.ports.rpc.serve_clients(concurrency(1)).await?;
+    let serve = async {
+        let (first, second) = tokio::join!(next(&mut one), next(&mut two));
+        let (first, second) = (first?, second?);
+        assert_ne!(first.request, second.request);
+        for call in [&first, &second] {
+            assert!([question("a"), question("b")].contains(&call.request), "{:?}", call.request);
+            assert_eq!((call.redelivered, &call.no_address), (false, &None));
+            let left = call.deadline.context("the client awaits it until then")?.saturating_duration_since(Instant::now());
+            assert!((1..=8).contains(&left.as_secs()), "{left:?}");
+        }
+        first.reply(reply("one")).await?;
+        second.reply(reply("two")).await?;
+        anyhow::Ok(())
+    };
+    let (served, a, b) = tokio::join!(serve, rpc.ask(question("a"), soon()), rpc.ask(question("b"), soon()));
+    served?;
+    let mut answers = [a?, b?];
+    answers.sort_by_key(|answer| answer.body.clone());
+    assert_eq!(answers, [reply("one"), reply("two")]);
+    drop((one, two));
+    other.close().await;
+    Ok(())
+}
+
+async fn what_a_dead_server_held_of_clients_goes_to_one_other(world: &World) -> Result<()> {
+    let rpc = &world.ports().rpc;
+    let mut dying = rpc.serve_clients(concurrency(1)).await?;
+    let serve = async {
+        let held = next(&mut dying).await?;
+        drop(dying);
+        let mut living = rpc.serve_clients(concurrency(1)).await?;
+        let again = next(&mut living).await?;
+        assert_eq!((again.redelivered, &again.request), (true, &held.request));
+        drop(again);
+        assert!(silent(&mut living).await, "a third server would die");
+        anyhow::Ok(())
+    };
+    let (served, answer) = tokio::join!(serve, rpc.ask(question("deadly"), Instant::now() + Duration::from_secs(2)));
+    served?;
+    assert_eq!(answer, Err(RpcError::Deadline));
+    Ok(())
+}
+
+async fn a_client_awaits_no_answer_beyond_its_deadline(world: &World) -> Result<()> {
+    let rpc = &world.ports().rpc;
+    let answer = rpc.ask(question("nobody serves"), Instant::now() + Duration::from_millis(300)).await;
+    assert_eq!(answer, Err(RpcError::Deadline));
+    let mut calls = rpc.serve_clients(concurrency(1)).await?;
+    let serve = async {
+        let call = next(&mut calls).await?;
+        assert_eq!(call.request.body, "discarded", "what waited in vain has vanished");
+        call.discard().await?;
+        let call = next(&mut calls).await?;
+        assert_eq!(call.request.body, "answered", "what was discarded does not come again");
+        Ok::<_, anyhow::Error>(call.reply(reply("yes")).await?)
+    };
+    let discarded = rpc.ask(question("discarded"), Instant::now() + Duration::from_secs(1));
+    let asking = async { (discarded.await, rpc.ask(question("answered"), soon()).await) };
+    let (served, (discarded, answered)) = tokio::join!(serve, asking);
+    served?;
+    assert_eq!((discarded, answered), (Err(RpcError::Deadline), Ok(reply("yes"))));
     Ok(())
 }

@@ -4,6 +4,7 @@
 
 mod aggregations;
 mod bounded_log;
+mod clients;
 mod crashes;
 mod dead_letters;
 mod elastic;
@@ -12,6 +13,8 @@ mod foreign_clients;
 mod intake;
 mod links;
 mod page;
+mod ranking;
+mod receipts;
 mod recovery;
 mod refusals;
 mod rolling;

@@ -54,7 +54,7 @@ async fn a_bad_document_is_listed_with_its_line_and_the_others_are_kept() -> Res
     ensure!(status == 200, "{lenient}");
     let (status, problem) = server.put("/indexes/notes/documents/7", &json!({"id": 8})).await?;
     assert_eq!((status, &problem["code"]), (400, &json!("invalid_id")));
-    let wait = server.request(Method::POST, "/indexes/notes/documents?wait=searchable").body("{}");
+    let wait = server.request(Method::POST, "/indexes/notes/documents?wiat=searchable").body("{}");
     assert_eq!(http::answer(wait).await?.0, 400, "what is not there is not ignored");
     Ok(())
 }

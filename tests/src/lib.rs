@@ -5,6 +5,7 @@
 
 pub mod api;
 pub mod bad_documents;
+pub mod browser;
 pub mod deployment;
 pub mod http;
 pub mod ledger;

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use warren_index::{Checkpoint, IndexError, LastMessage, PartitionIndex, PartitionWriter};
 use warren_protocol::batch::{BatchError, Kind, Operations};
 use warren_protocol::ports::{FollowFrom, LogEntry, Message, Position};
+use warren_protocol::receipt::{Failed, Report, Wanted};
 use warren_protocol::writer::Verdict;
 use warren_protocol::{Batch, IndexName, Operation};
 
@@ -56,6 +57,15 @@ pub(crate) struct Indexer {
     /// What the next commit will say.
     place: Checkpoint,
     name: Arc<IndexName>,
+}
+
+/// What came of a message.
+#[derive(Debug, Default)]
+pub(crate) struct Applied {
+    /// The documents that could not be indexed, for the dead letters.
+    pub dead: Vec<Message>,
+    /// What is to be told once the batch is visible, if somebody wants to know.
+    pub report: Option<(Wanted, Report)>,
 }
 
 /// What became visible with a commit.
@@ -118,19 +128,19 @@ impl Indexer {
         }
     }
 
-    /// Applies a message; gives the documents that could not be indexed, for the dead letters.
-    pub(crate) fn apply(&mut self, received: &Received) -> Result<Vec<Message>, IndexingError> {
+    /// Applies a message.
+    pub(crate) fn apply(&mut self, received: &Received) -> Result<Applied, IndexingError> {
         let Received { entry, batch } = received;
         let position = entry.position;
         if self.place.last.is_some_and(|last| position <= last.position) {
-            return Ok(Vec::new()); // a log that was followed from its start again
+            return Ok(Applied::default()); // a log that was followed from its start again
         }
         // Read to its end before anything of it counts: a batch is applied whole or not at all.
         let failure = |error| BatchFailure { position, error };
         let operations = batch.operations().map_err(failure)?;
         operations.iter().try_for_each(|operation| operation.map(drop)).map_err(failure)?;
-        let dead = match self.place.writers.judge(&batch.header, position) {
-            Verdict::Apply => self.index_operations(&operations, position)?,
+        let applied = match self.place.writers.judge(&batch.header, position) {
+            Verdict::Apply => self.index_operations(batch, &operations, position)?,
             Verdict::ApplyAfterGap { expected, found } => {
                 let writer = batch.header.writer;
                 if self.place.last.is_some_and(|last| position.0 > last.position.0 + 1) {
@@ -140,18 +150,18 @@ impl Indexer {
                 } else {
                     tracing::error!(%position, %writer, expected, found, "batches are missing in the log, they may still come");
                 }
-                self.index_operations(&operations, position)?
+                self.index_operations(batch, &operations, position)?
             }
             Verdict::Lost { expected, next } => {
                 let writer = batch.header.writer;
                 tracing::error!(%position, %writer, expected, next, "the broker has lost batches that it had confirmed");
                 self.note_lost(&format!("{} batches of writer {writer} before position {position}", next - expected));
-                Vec::new()
+                Applied::default()
             }
-            Verdict::Opened => Vec::new(),
+            Verdict::Opened => Applied::default(),
             verdict @ (Verdict::Duplicate | Verdict::Stale) => {
                 tracing::debug!(%position, ?verdict, "skipped a batch");
-                Vec::new()
+                Applied::default()
             }
         };
         self.place.last = Some(LastMessage { position, digest: entry.digest() });
@@ -159,22 +169,26 @@ impl Indexer {
         if let Kind::Write { operations, .. } = batch.header.kind {
             self.place.operations += u64::from(operations);
         }
-        Ok(dead)
+        Ok(applied)
     }
 
-    fn index_operations(&mut self, operations: &Operations, position: Position) -> Result<Vec<Message>, IndexingError> {
-        let mut dead = Vec::new();
-        for operation in operations.iter() {
+    fn index_operations(&mut self, batch: &Batch, operations: &Operations, position: Position) -> Result<Applied, IndexingError> {
+        let (mut dead, mut failed) = (Vec::new(), Vec::new());
+        for (number, operation) in (0..).zip(operations.iter()) {
             match operation.map_err(|error| BatchFailure { position, error })? {
                 Operation::Delete { id } => self.writer.delete(id),
                 Operation::Put { id, body } => match self.writer.put(id, body) {
                     Ok(()) => {}
-                    Err(IndexError::Document { reason, .. }) => dead.push(self.dead_letter(id, body, &reason)),
+                    Err(IndexError::Document { reason, .. }) => {
+                        dead.push(self.dead_letter(id, body, &reason));
+                        failed.push(Failed { operation: number, detail: reason });
+                    }
                     Err(error) => return Err(error.into()),
                 },
             }
         }
-        Ok(dead)
+        let report = batch.wanted.map(|wanted| (wanted, Report { batch: wanted.batch, position, failed }));
+        Ok(Applied { dead, report })
     }
 
     /// The producer checks documents; what passed there and fails here is a difference between the two that a person has

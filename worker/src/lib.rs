@@ -3,8 +3,9 @@
 //! It owns nothing: what it keeps on disk is a cache of the logs and of the snapshots. From the outside inwards:
 //! [`assignment`] decides which replicas to hold, by the plan of [`balance`] and the slots of [`slot`]; [`replica`] is the
 //! life of one of them: [`restoring`] finds where it begins, [`indexing`] turns its log into its index, [`serving`] answers
-//! the questions of the query services, [`merging`] makes one segment of it when it is asked to, [`snapshotting`] keeps its state in the object store; and [`announcing`] tells
-//! everyone how far all of this is.
+//! the questions of the query services, [`merging`] makes one segment of it when it is asked to, [`snapshotting`] keeps its
+//! state in the object store; [`receipts`] tells producers what can be found, and [`announcing`] everyone how far all of
+//! this is.
 
 mod announcing;
 mod assignment;
@@ -14,6 +15,7 @@ mod holdings;
 mod indexing;
 mod memory;
 mod merging;
+mod receipts;
 mod replica;
 mod restoring;
 mod search_pool;
@@ -39,6 +41,7 @@ use warren_snapshot::{Store, StoreError};
 use crate::cache::Cache;
 use crate::holdings::Holdings;
 use crate::memory::Memory;
+use crate::receipts::Receipts;
 use crate::search_pool::SearchPool;
 use crate::snapshots::{ClaimError, Snapshots};
 use crate::views::Views;
@@ -60,6 +63,7 @@ struct Shared {
     cache: Cache,
     holdings: Holdings,
     memory: Memory,
+    receipts: Receipts,
     pool: SearchPool,
     views: Views,
     /// Notified when others should hear at once of what has changed.
@@ -86,6 +90,7 @@ impl Worker {
             cache: Cache::open(&config.data_dir.join("worker"))?,
             holdings: Holdings::default(),
             memory: Memory::new(worker.memory_bytes.get()),
+            receipts: Receipts::new(ports.bulletin.clone()),
             pool: SearchPool::new(threads),
             views: Views::new(worker.max_views.get() as usize),
             snapshots: Snapshots::new(store, config.store.clone()),
@@ -122,6 +127,7 @@ async fn work(shared: Arc<Shared>) {
     let beside = async {
         tokio::join!(
             announcing::run(shared.clone()),
+            shared.receipts.run(),
             serving::serve_worker(shared.clone()),
             shared.snapshots.keep_claiming(&shared.catalog),
             sweep(&shared),
@@ -131,6 +137,7 @@ async fn work(shared: Arc<Shared>) {
         () = assignment::run(shared.clone()) => {}
         _ = beside => {}
     }
+    shared.receipts.finish().await;
     announcing::leave(&shared).await;
 }
 

@@ -22,6 +22,7 @@ use crate::holdings::Holding;
 use crate::indexing::{Committed, Indexer, IndexingError, Received};
 use crate::memory::Share;
 use crate::merging::{Next, Progress};
+use crate::receipts::Owed;
 use crate::restoring::{self, Opened};
 use crate::{serving, snapshotting};
 
@@ -111,7 +112,7 @@ impl Replica {
         let mut begin = Begin::Local;
         loop {
             let began = Instant::now();
-            let run = Run { replica: self, caught_up, last_commit: Duration::ZERO };
+            let run = Run { replica: self, caught_up, last_commit: Duration::ZERO, owed: Owed::default() };
             let Err(error) = run.run(&begin).await else { return };
             begin = self.recover(begin, &error);
             if begin != Begin::Local {
@@ -193,6 +194,8 @@ struct Run<'a> {
     replica: &'a Replica,
     caught_up: &'a CancellationToken,
     last_commit: Duration,
+    /// The receipts for what is applied, until it is visible and the replica serves.
+    owed: Owed,
 }
 
 /// What is applied and not committed.
@@ -234,7 +237,10 @@ impl Run<'_> {
             tokio::select! {
                 biased;
                 () = self.replica.released.cancelled() => {
-                    self.commit(indexer).await?;
+                    let (_, committed) = self.commit(indexer).await?;
+                    if self.caught_up.is_cancelled() {
+                        self.report(&committed, &mut target).await?;
+                    }
                     return Ok(());
                 }
                 () = tokio::time::sleep_until(due), if uncommitted.since.is_some() => {
@@ -306,23 +312,26 @@ impl Run<'_> {
                 indexer.begin_anew();
             }
         }
+        holding.set_committed(indexer.committed().position);
         holding.set_index(Some(index));
         Ok((indexer, store_unknown))
     }
 
     async fn apply(&mut self, mut indexer: Indexer, received: Vec<Received>) -> Result<Indexer, ReplicaError> {
         let applied = blocking(move || {
-            let mut dead: Vec<Message> = Vec::new();
+            let (mut dead, mut reports) = (Vec::<Message>::new(), Vec::new());
             let failed = received.iter().find_map(|received| match indexer.apply(received) {
-                Ok(letters) => {
-                    dead.extend(letters);
+                Ok(applied) => {
+                    dead.extend(applied.dead);
+                    reports.extend(applied.report);
                     None
                 }
                 Err(error) => Some(error),
             });
-            (indexer, dead, failed)
+            (indexer, dead, reports, failed)
         });
-        let (indexer, dead, failed) = applied.await?;
+        let (indexer, dead, reports, failed) = applied.await?;
+        self.owed.extend(reports);
         for letter in dead {
             self.replica.shared.ports.queue.publish(QueueName::DeadLetters, letter).await?;
         }
@@ -357,8 +366,9 @@ impl Run<'_> {
         uncommitted.since.unwrap_or_else(Instant::now) + wait
     }
 
-    /// Notes a commit, and joins the partition's search queue once the log's end is reached.
-    async fn report(&self, committed: &Committed, target: &mut Target) -> Result<(), ReplicaError> {
+    /// Notes a commit, and joins the partition's search queue once the log's end is reached. A replica that serves tells
+    /// whoever waits for it that their writes can be found.
+    async fn report(&mut self, committed: &Committed, target: &mut Target) -> Result<(), ReplicaError> {
         let Replica { shared, partition, holding, .. } = self.replica;
         let mut reached = target.end <= committed.position;
         if reached && !self.caught_up.is_cancelled() && target.asked.elapsed() > FRESH_END && target.began.elapsed() < CATCH_UP {
@@ -381,6 +391,10 @@ impl Run<'_> {
             report.operations = committed.operations;
             report.lost.clone_from(&committed.lost);
         });
+        holding.set_committed(committed.position);
+        if state == ReplicaState::Serving {
+            shared.receipts.settle(&mut self.owed);
+        }
         if changed && state == ReplicaState::Serving {
             let milliseconds = target.began.elapsed().as_millis() as u64;
             let Committed { position, documents, .. } = committed;

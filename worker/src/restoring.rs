@@ -57,7 +57,9 @@ pub(crate) async fn open_newest(replica: &Replica) -> Result<Opened, ReplicaErro
 
 async fn open_local(replica: &Replica) -> Result<(PartitionIndex, Option<Checkpoint>), ReplicaError> {
     let (folder, entry) = (replica.folder(), replica.entry.clone());
-    Ok(blocking(move || PartitionIndex::open(&folder, &entry.definition, &Options::default())).await??)
+    let aggregation_bytes = replica.shared.config.max_aggregation_bytes.get().into();
+    let options = Options { aggregation_bytes, ..Options::default() };
+    Ok(blocking(move || PartitionIndex::open(&folder, &entry.definition, &options)).await??)
 }
 
 /// Puts the newest whole snapshot that holds more than `local_bytes` of the log in the place of the local copy.

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 use warren_index::{SearchError, View};
 use warren_protocol::PartitionId;
+use warren_protocol::merging::MergeState;
 use warren_protocol::ports::{RpcCall, RpcTarget};
 use warren_protocol::rpc::{Answer, Failure, Item, Message, Question, Reply, Request, VERSION};
 
@@ -19,6 +20,9 @@ use crate::Shared;
 const PAUSE: Duration = Duration::from_secs(1);
 /// What a worker has unanswered of one queue at a time. More would wait here instead of at a replica that is free.
 const CONCURRENCY: NonZeroU16 = NonZeroU16::MIN.saturating_add(15);
+
+/// The most time that is kept for the reply that a partition is behind.
+const LONGEST_MARGIN: Duration = Duration::from_millis(100);
 
 /// Serves the questions to this worker, until this future is dropped.
 pub(crate) async fn serve_worker(shared: Arc<Shared>) {
@@ -68,17 +72,37 @@ async fn answer_call(shared: Arc<Shared>, call: RpcCall) {
 
 async fn answer_item(shared: &Arc<Shared>, item: Item, deadline: Instant) -> Result<Answer, Failure> {
     let partition = PartitionId { index: item.index, partition: item.partition };
-    let index = shared.holdings.index(&partition).ok_or(Failure::NotHere)?;
-    if let Some(position) = item.at_least {
-        return Err(Failure::Behind(position));
-    }
+    let replica = shared.holdings.holding(&partition).ok_or(Failure::NotHere)?;
+    let index = match item.at_least {
+        None => replica.index().ok_or(Failure::NotHere)?,
+        // It says in time that it cannot.
+        Some(position) => replica.index_at(position, deadline - reply_margin(deadline)).await?,
+    };
     let (worker, max_bytes) = (shared.clone(), shared.config.max_answer_bytes.get() as usize);
-    let answer = move || answer(&worker, index.view(), item.question, max_bytes, deadline);
-    shared.pool.run(deadline, answer).await
+    match item.question {
+        Question::Suggest(typed) => {
+            shared.pool.run(deadline, move || answered(index.suggest(&typed).map(Answer::Suggestions))).await
+        }
+        Question::Merge { ticket } => {
+            let holding = shared.holdings.holding(&partition).ok_or(Failure::NotHere)?;
+            let (ticket, done) = holding.merges.ask(ticket);
+            let state = move || {
+                let (segments, documents, deleted) = (index.size().segments, index.documents(), index.deleted());
+                Ok(Answer::Merge(MergeState { ticket, done, segments, documents, deleted }))
+            };
+            shared.pool.run(deadline, state).await
+        }
+        question => shared.pool.run(deadline, move || answer(&worker, index.view(), question, max_bytes, deadline)).await,
+    }
+}
+
+/// What is kept of the time that is left for the way back.
+fn reply_margin(deadline: Instant) -> Duration {
+    (deadline.saturating_duration_since(Instant::now()) / 10).min(LONGEST_MARGIN)
 }
 
 fn answer(shared: &Shared, view: View, question: Question, max_bytes: usize, deadline: Instant) -> Result<Answer, Failure> {
-    let answered = match question {
+    let found = match question {
         Question::Search(search) => view.search(&search, max_bytes).map(|mut hits| {
             if hits.hits.iter().any(|hit| hit.found.is_none()) {
                 hits.view = shared.views.keep(view, deadline);
@@ -90,8 +114,13 @@ fn answer(shared: &Shared, view: View, question: Question, max_bytes: usize, dea
             seen.fetch(&fetch, max_bytes).map(Answer::Documents)
         }
         Question::Statistics { query } => view.statistics(&query).map(Answer::Statistics),
+        Question::Suggest(_) | Question::Merge { .. } => return Err(Failure::Internal("this is no search".to_owned())),
     };
-    answered.map_err(|error| {
+    answered(found)
+}
+
+fn answered(answer: Result<Answer, SearchError>) -> Result<Answer, Failure> {
+    answer.map_err(|error| {
         if let SearchError::Internal(error) = &error {
             tracing::error!(%error, "a search failed");
         }

@@ -28,6 +28,8 @@ pub(super) enum Source {
     Worker,
     /// A watcher's queue of the bulletin, which is declared first.
     Watcher,
+    /// A listener's queue of words, which is declared first.
+    Listener,
     /// A stream, from a position or, without one, from its first message on.
     Stream(Option<Position>),
     /// A stream, from about this time on.
@@ -82,6 +84,7 @@ pub(super) async fn attach(
         Source::Locked => until(deadline, topology::declare_source_lock(&channel, &names::lock_of(name))).await?,
         Source::Worker => until(deadline, topology::declare_worker(&channel, name)).await?,
         Source::Watcher => until(deadline, topology::declare_watcher(&channel, name)).await?,
+        Source::Listener => until(deadline, topology::declare_listener(&channel, name)).await?,
         Source::Stream(position) => {
             arguments = topology::table([("x-stream-offset", position.map_or_else(|| text("first"), number))]);
         }

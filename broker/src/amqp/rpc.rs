@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use lapin::options::QueueDeleteOptions;
 use warren_protocol::PartitionId;
-use warren_protocol::ports::{Incoming, RpcError, RpcTarget, SearchRpc};
+use warren_protocol::ports::{ClientCalls, ClientReply, ClientRequest, Incoming, RpcError, RpcTarget, SearchRpc};
 
 use super::connection::{Context, Link};
 use super::pool::Pool;
@@ -54,6 +54,14 @@ impl SearchRpc for QueueRpc {
 
     async fn serve(&self, target: &RpcTarget, concurrency: NonZeroU16) -> Result<Incoming, RpcError> {
         server::serve(&self.context, &self.link, target, concurrency).await
+    }
+
+    async fn ask(&self, request: ClientRequest, deadline: Instant) -> Result<ClientReply, RpcError> {
+        self.caller.ask(request, deadline).await
+    }
+
+    async fn serve_clients(&self, concurrency: NonZeroU16) -> Result<ClientCalls, RpcError> {
+        server::serve_clients(&self.context, &self.link, concurrency).await
     }
 }
 

@@ -24,7 +24,7 @@ const LINKS_DELIVERY_LIMIT: i64 = 20;
 const SOURCE_MAX_BYTES: i64 = INTAKE_MAX_BYTES;
 /// Searches that wait beyond it are refused: nobody would await their answers.
 const SEARCH_MAX_LENGTH: i64 = 10_000;
-/// The oldest announcements go first.
+/// The oldest announcements and words go first.
 const BULLETIN_MAX_LENGTH: i64 = 10_000;
 const SEGMENT_BYTES: std::ops::RangeInclusive<u64> = 64 * 1024..=64 * 1024 * 1024;
 
@@ -139,6 +139,13 @@ pub(super) async fn declare_watcher(channel: &Channel, queue: &str) -> lapin::Re
     channel.queue_declare(queue.into(), QueueDeclareOptions::exclusive(), arguments).await?;
     let options = QueueBindOptions::default();
     channel.queue_bind(queue.into(), names::BULLETIN.into(), "".into(), options, FieldTable::default()).await
+}
+
+/// A queue that dies with its connection: where one listens for words.
+pub(super) async fn declare_listener(channel: &Channel, queue: &str) -> lapin::Result<()> {
+    let arguments = table([("x-max-length", AMQPValue::LongLongInt(BULLETIN_MAX_LENGTH))]);
+    channel.queue_declare(queue.into(), QueueDeclareOptions::exclusive(), arguments).await?;
+    Ok(())
 }
 
 fn intake_arguments() -> FieldTable {

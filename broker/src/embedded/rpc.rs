@@ -14,21 +14,31 @@ use futures_util::{StreamExt, stream};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use warren_protocol::partition::PartitionId;
-use warren_protocol::ports::{Incoming, RpcCall, RpcError, RpcTarget, SearchRpc};
+use warren_protocol::ports::{
+    ClientCall, ClientCalls, ClientReply, ClientRequest, Incoming, RpcCall, RpcError, RpcTarget, SearchRpc,
+};
 
 use super::lock;
 use super::store::{Store, StoreError};
 use super::writer::Writer;
-use target::{Server, Target};
+use target::{Server, Taken, Target};
 
 /// The partitions' places outlive the process, as queues do: whoever created an index does not create them again.
 const PREFIX: &str = "rpc/";
+/// As RabbitMQ's queue is named.
+const CLIENTS: &str = "warren.search";
 
-type Targets = Arc<Mutex<HashMap<String, Arc<Target>>>>;
+/// A partition, or a worker.
+type Place = Target<Bytes, Bytes>;
+type Targets = Arc<Mutex<HashMap<String, Arc<Place>>>>;
+
+/// What a client asks, and until when it awaits the answer.
+type Asked = (ClientRequest, Instant);
 
 /// All targets of this process, by name.
 pub(super) struct Exchange {
     targets: Targets,
+    clients: Arc<Target<Asked, ClientReply>>,
     meta: Keyspace,
     writer: Writer,
     closing: CancellationToken,
@@ -42,12 +52,26 @@ impl Exchange {
             let name = std::str::from_utf8(&key[PREFIX.len()..]).map_err(|_| StoreError::Unrecoverable)?;
             targets.insert(name.to_owned(), Arc::new(Target::new(name)));
         }
-        Ok(Self { targets: Arc::new(Mutex::new(targets)), meta: store.meta.clone(), writer, closing })
+        let (targets, clients) = (Arc::new(Mutex::new(targets)), Arc::new(Target::new(CLIENTS)));
+        Ok(Self { targets, clients, meta: store.meta.clone(), writer, closing })
     }
 
-    fn find(&self, target: &RpcTarget) -> Result<Arc<Target>, RpcError> {
+    fn find(&self, target: &RpcTarget) -> Result<Arc<Place>, RpcError> {
         let name = target.to_string();
         lock(&self.targets).get(&name).cloned().ok_or(RpcError::NotFound(name))
+    }
+
+    /// Lets a request wait at its target, and awaits the answer.
+    async fn put<Q, A>(&self, target: &Target<Q, A>, request: Q, deadline: Instant) -> Result<A, RpcError> {
+        let (reply, mut replied) = oneshot::channel();
+        target.push(request, reply)?;
+        tokio::select! {
+            // A reply that is there counts, however late it is looked at.
+            biased;
+            reply = answer(&mut replied) => reply,
+            () = self.closing.cancelled() => Err(RpcError::Unavailable(super::CLOSED.into())),
+            () = tokio::time::sleep_until(deadline.into()) => Err(RpcError::Deadline),
+        }
     }
 
     async fn write(&self, change: impl FnOnce(&mut OwnedWriteBatch) + Send + 'static) -> Result<(), RpcError> {
@@ -82,15 +106,7 @@ impl SearchRpc for Exchange {
 
     async fn call(&self, target: &RpcTarget, request: Bytes, deadline: Instant) -> Result<Bytes, RpcError> {
         let target = self.find(target)?;
-        let (reply, mut replied) = oneshot::channel();
-        target.push(request, reply)?;
-        tokio::select! {
-            // A reply that is there counts, however late it is looked at.
-            biased;
-            reply = answer(&mut replied) => reply,
-            () = self.closing.cancelled() => Err(RpcError::Unavailable(super::CLOSED.into())),
-            () = tokio::time::sleep_until(deadline.into()) => Err(RpcError::Deadline),
-        }
+        self.put(&target, request, deadline).await
     }
 
     async fn serve(&self, target: &RpcTarget, concurrency: NonZeroU16) -> Result<Incoming, RpcError> {
@@ -108,15 +124,30 @@ impl SearchRpc for Exchange {
             place: matches!(target, RpcTarget::Worker(_)).then(|| Arc::clone(&self.targets)),
         };
         let calls = stream::unfold(listening, |mut listening| async {
-            let call: RpcCall = listening.server.next().await?;
-            Some((call, listening))
+            let Taken { request, redelivered, responder } = listening.server.next().await?;
+            Some((RpcCall::new(request, redelivered, Box::new(responder)), listening))
+        });
+        Ok(calls.take_until(self.closing.clone().cancelled_owned()).boxed())
+    }
+
+    async fn ask(&self, request: ClientRequest, deadline: Instant) -> Result<ClientReply, RpcError> {
+        self.put(&self.clients, (request, deadline), deadline).await
+    }
+
+    async fn serve_clients(&self, concurrency: NonZeroU16) -> Result<ClientCalls, RpcError> {
+        let server = Server::new(Arc::clone(&self.clients), concurrency);
+        let calls = stream::unfold(server, |mut server| async {
+            let Taken { request: (request, deadline), redelivered, responder } = server.next().await?;
+            let mut call = ClientCall::new(request, redelivered, Box::new(responder));
+            call.deadline = Some(deadline);
+            Some((call, server))
         });
         Ok(calls.take_until(self.closing.clone().cancelled_owned()).boxed())
     }
 }
 
 /// The answer, once there is one: a call that two servers let fall waits for its deadline.
-async fn answer(replied: &mut oneshot::Receiver<Result<Bytes, RpcError>>) -> Result<Bytes, RpcError> {
+async fn answer<A>(replied: &mut oneshot::Receiver<Result<A, RpcError>>) -> Result<A, RpcError> {
     match replied.await {
         Ok(reply) => reply,
         Err(_) => std::future::pending().await,
@@ -125,7 +156,7 @@ async fn answer(replied: &mut oneshot::Receiver<Result<Bytes, RpcError>>) -> Res
 
 /// A server at its place.
 struct Listening {
-    server: Server,
+    server: Server<Bytes, Bytes>,
     place: Option<Targets>,
 }
 

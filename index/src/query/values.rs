@@ -62,6 +62,7 @@ impl Planner<'_> {
     /// Documents that have a value in the field; in a text, at least one word.
     pub(super) fn exists(&mut self, name: &str, boost: f32) -> Result<Option<Node>, SearchError> {
         self.count_terms(1)?;
+        self.count_scan()?;
         let column = match self.target(name)? {
             Target::Nowhere => return Ok(Some(nothing())),
             Target::Id => return Ok(Some(all(boost))),

@@ -1,5 +1,7 @@
 //! What BM25 scores depend on besides the document itself: the partition's own statistics, or those of the whole index.
 
+use std::collections::btree_map::Entry;
+
 use tantivy::query::Bm25StatisticsProvider;
 use tantivy::schema::{Field, Term};
 use tantivy::{Searcher, TantivyError};
@@ -38,14 +40,20 @@ impl<'a> Basis<'a> {
     pub(crate) fn of_plan(&self, plan: &Plan) -> Result<Statistics, TantivyError> {
         let mut statistics = Statistics { documents: self.total_num_docs()?, ..Statistics::default() };
         for term in plan.scored_terms() {
-            let number = term.field().field_id();
-            if !statistics.words.contains_key(&number) {
-                statistics.words.insert(number, self.total_num_tokens(term.field())?);
+            if let Entry::Vacant(words) = statistics.words.entry(term.field().field_id()) {
+                words.insert(self.total_num_tokens(term.field())?);
             }
-            statistics.terms.insert(term.serialized_term(), self.doc_freq(term)?);
+            statistics.terms.insert(written(term), self.doc_freq(term)?);
         }
         Ok(statistics)
     }
+}
+
+/// A term in a form that is the same in every partition.
+fn written(term: &Term) -> Vec<u8> {
+    let mut bytes = term.field().field_id().to_be_bytes().to_vec();
+    bytes.extend_from_slice(term.serialized_value_bytes());
+    bytes
 }
 
 impl Bm25StatisticsProvider for Basis<'_> {
@@ -53,7 +61,7 @@ impl Bm25StatisticsProvider for Basis<'_> {
         match self.global.as_ref().and_then(|global| global.statistics.words.get(&field.field_id())) {
             // An average of 0 words would make scores infinite.
             Some(words) => Ok((*words).max(1)),
-            None => self.index.words(self.searcher, field),
+            None => self.index.word_counts().of(self.searcher, field),
         }
     }
 
@@ -68,7 +76,7 @@ impl Bm25StatisticsProvider for Basis<'_> {
         let Some(global) = &self.global else {
             return self.searcher.doc_freq(term);
         };
-        match global.statistics.terms.get(&term.serialized_term()) {
+        match global.statistics.terms.get(&written(term)) {
             Some(documents) => Ok(*documents),
             // Asked about another query than this one; whatever it is, a panic is not the answer.
             None => Ok(self.searcher.doc_freq(term)?.min(global.documents)),

@@ -106,7 +106,9 @@ fn a_document_that_does_not_fit_harms_only_itself() {
 #[test]
 fn large_documents_pass_through_little_memory() {
     let directory = TempDir::new().unwrap();
-    let (index, _) = PartitionIndex::open(directory.path(), &definition("{}"), &Options { writer_memory_bytes: 0 }).unwrap();
+    let (index, _) =
+        PartitionIndex::open(directory.path(), &definition("{}"), &Options { writer_memory_bytes: 0, ..Options::default() })
+            .unwrap();
     let mut writer = index.writer().unwrap();
     let text = "word ".repeat(400_000);
     for number in 0..20 {

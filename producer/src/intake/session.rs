@@ -30,6 +30,7 @@ use super::way::Way;
 use super::{Context, SessionEnd, words_of};
 use crate::admission::Admission;
 use crate::publisher::{Publisher, Write, WriteError, Writer};
+use crate::receipts::Reply;
 
 /// Between two looks at a log that is full.
 const FULL_PAUSE: Duration = Duration::from_millis(250);
@@ -118,14 +119,15 @@ impl<'a> Session<'a> {
             // A message that came before may have killed its consumer: it must not take its neighbours along.
             self.settle_all().await?;
         }
+        let reply = self.reply(&delivery);
         let (Some((items, attempts)), false) = (self.read(&delivery).await?, self.stop.is_requested()) else { return Ok(()) };
         let refuses_a_known_id = items.iter().any(|item| item.asked.as_ref().is_err_and(|refusal| refusal.id.is_some()));
-        let Some(groups) = self.hand_over(&publisher, &delivery, items).await? else { return Ok(()) };
+        let Some(groups) = self.hand_over(&publisher, &delivery, items, reply.is_some()).await? else { return Ok(()) };
         if refuses_a_known_id {
             // The letter's time has to be behind that of every write that came before it: a replay compares them.
             self.settle_all().await?;
         }
-        let settled = Settled { delivery, groups, attempts, report: self.report.clone(), stop: self.stop.clone() };
+        let settled = Settled { delivery, groups, attempts, reply, report: self.report.clone(), stop: self.stop.clone() };
         self.settling.push(Box::pin(settled.finish()));
         if alone { self.settle_all().await } else { Ok(()) }
     }
@@ -163,13 +165,14 @@ impl<'a> Session<'a> {
         publisher: &Publisher,
         delivery: &Delivery,
         items: Vec<Item>,
+        receipts: bool,
     ) -> Result<Option<Vec<Group>>, SessionEnd> {
         let mut groups = Vec::new();
         let mut waiting = None;
         for mut group in Group::cut(items, self.context.config.producer.batch_bytes.get() as usize) {
             while let Some((entry, writes)) = group.writes() {
                 let handed = tokio::select! {
-                    handed = publisher.write(&entry, writes) => handed,
+                    handed = publisher.write_for(&entry, writes, receipts) => handed,
                     () = self.stop.requested() => return Ok(None),
                 };
                 match handed {
@@ -198,19 +201,27 @@ impl<'a> Session<'a> {
         Ok(Some(groups))
     }
 
+    /// Where the client wants receipts, if it does. What flows through a source has other addressees.
+    fn reply(&self, delivery: &Delivery) -> Option<Reply> {
+        match self.way {
+            Way::Intake => Reply::wanted(&self.context.receipts, &delivery.message, delivery.redelivered),
+            Way::Source(_) => None,
+        }
+    }
+
     /// The publisher of this session; the first message shows that this consumer is the active one.
     async fn publisher(&mut self, first: &Delivery) -> Result<Publisher, SessionEnd> {
         if let Some(publisher) = &self.publisher {
             return Ok(publisher.clone());
         }
-        let Context { catalog, ports, config, space } = self.context;
+        let Context { catalog, ports, config, space, receipts } = self.context;
         let id = self.way.writer();
         let epoch = catalog.next_epoch(id).await?;
         first.check().await?;
         tracing::info!(way = self.way.label(), epoch, "this process takes documents from the queue");
         self.report.active(true);
         let writer = Writer::Session { id, epoch };
-        let publisher = Publisher::new(ports.log.clone(), writer, config.producer.clone(), space.clone());
+        let publisher = Publisher::new(ports.log.clone(), writer, config.producer.clone(), space.clone(), receipts.clone());
         Ok(self.publisher.insert(publisher).clone())
     }
 

@@ -13,6 +13,7 @@ use super::message::{Item, Refusal};
 use super::report::{Counts, Report};
 use super::session::Writes;
 use crate::publisher::{Handed, WriteError};
+use crate::receipts::{Reply, Ticket};
 
 /// Between two tries to put a letter into the dead letters when those are full.
 const FULL_PAUSE: Duration = Duration::from_millis(500);
@@ -81,6 +82,8 @@ pub(super) struct Settled {
     pub groups: Vec<Group>,
     /// How often the message was tried.
     pub attempts: u32,
+    /// Who wants to know what has become of its documents.
+    pub reply: Option<Reply>,
     pub report: Report,
     pub stop: Stop,
 }
@@ -88,17 +91,23 @@ pub(super) struct Settled {
 impl Settled {
     /// Waits for the confirms, puts what is refused into the dead letters, and settles the message.
     pub(super) async fn finish(self) -> Result<(), SessionEnd> {
-        let Self { delivery, groups, attempts, report, stop } = self;
-        let mut counts = Counts::default();
+        let Self { delivery, groups, attempts, reply, report, stop } = self;
+        let (mut counts, mut tickets, mut refused) = (Counts::default(), Vec::<Ticket>::new(), Vec::new());
         for mut group in groups {
+            let promised = group.handed.as_mut().map(Handed::take_tickets);
             group.confirmed().await?;
+            let mut written = false;
             for item in group.items {
                 match item.asked {
-                    Ok((_, write)) if write.body.is_some() => counts.indexed += 1,
-                    Ok(_) => counts.deleted += 1,
+                    Ok((_, write)) => {
+                        written = true;
+                        let count = if write.body.is_some() { &mut counts.indexed } else { &mut counts.deleted };
+                        *count += 1;
+                    }
                     Err(refusal) => {
                         counts.refused += 1;
                         report.failed(refusal.problem.to_string());
+                        refused.push((refusal.id.clone(), refusal.problem.clone()));
                         let letter = letter(refusal, item.ordinal, item.body, attempts);
                         if !bury(&delivery, letter, &report, &stop).await? {
                             // It comes again.
@@ -107,9 +116,15 @@ impl Settled {
                     }
                 }
             }
+            if written {
+                tickets.extend(promised.into_iter().flatten());
+            }
         }
         delivery.settle(Settlement::Done).await?;
         report.count(counts);
+        if let Some(reply) = reply {
+            reply.answer(tickets, refused);
+        }
         Ok(())
     }
 }

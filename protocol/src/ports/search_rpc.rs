@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures_util::stream::BoxStream;
 
 use crate::partition::PartitionId;
-use crate::ports::WorkerId;
+use crate::ports::{ClientCalls, ClientReply, ClientRequest, WorkerId};
 
 /// Calls with a deadline, over queues.
 ///
@@ -31,6 +31,12 @@ pub trait SearchRpc: Send + Sync {
     /// Serves: at most `concurrency` calls are unanswered at a time. Dropping the stream ends it and gives back
     /// what is unanswered. Lost connections are made again, silently.
     async fn serve(&self, target: &RpcTarget, concurrency: NonZeroU16) -> Result<Incoming, RpcError>;
+
+    /// Asks any query service, as a client does that knows nothing of Warren, and awaits the reply until `deadline`.
+    async fn ask(&self, request: ClientRequest, deadline: Instant) -> Result<ClientReply, RpcError>;
+
+    /// Serves what such clients ask, from Warren or not: all that serve compete for it. As [`SearchRpc::serve`] otherwise.
+    async fn serve_clients(&self, concurrency: NonZeroU16) -> Result<ClientCalls, RpcError>;
 }
 
 /// The calls that a server gets.

@@ -93,7 +93,7 @@ fn shown(value: &Value) -> &'static str {
 }
 
 /// The only entry of an object.
-fn only<'a>(object: &'a Map<String, Value>) -> Option<(&'a str, &'a Value)> {
+fn only(object: &Map<String, Value>) -> Option<(&str, &Value)> {
     let mut entries = object.iter();
     let (name, value) = entries.next()?;
     entries.next().is_none().then_some((name.as_str(), value))

@@ -114,7 +114,9 @@ impl From<super::Reply> for Reply {
         let answer = |answer| match answer {
             Answer::Hits(Hits { total, hits, .. }) => Ok(FirstAnswer::Hits { total, hits: hits.into_iter().map(hit).collect() }),
             Answer::Documents(documents) => Ok(FirstAnswer::Documents(documents)),
-            Answer::Statistics(_) => Err(FirstFailure::Internal("nobody asks for statistics in version 1".to_owned())),
+            Answer::Statistics(_) | Answer::Suggestions(_) | Answer::Merge(_) => {
+                Err(FirstFailure::Internal("nobody asks for that in version 1".to_owned()))
+            }
         };
         let failure = |failure| match failure {
             Failure::InvalidQuery(text) => FirstFailure::InvalidQuery(text),

@@ -27,12 +27,12 @@ async fn write(world: &World, id: &str) {
     let partition = PartitionId { index: entry.index.clone(), partition: partition_of(&id, entry.definition.partitions) };
     let mut payload = PayloadBuilder::default();
     payload.push(&id, Some(b"{}"));
-    let message = payload.finish().unwrap().encode(WriterId::random(), 1, 0);
+    let message = payload.finish().unwrap().encode(WriterId::random(), 1, 0, None);
     world.broker.ports.log.append(&LogName::Partition(partition), message).await.unwrap().await.unwrap();
 }
 
 async fn replay(world: &World, request: &str) -> (u64, u64) {
-    let (status, answer) = world.ask("POST", "/dead-letters/replay", request).await;
+    let (status, answer) = world.ask("POST", "/dead-letters/replay", request.to_owned()).await;
     assert_eq!((status, &answer["complete"]), (200, &json!(true)), "{answer}");
     assert_eq!(answer["skipped"].as_array().unwrap().len() as u64, answer["skipped_count"].as_u64().unwrap());
     (answer["replayed"].as_u64().unwrap(), answer["skipped_count"].as_u64().unwrap())

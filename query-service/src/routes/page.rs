@@ -1,11 +1,26 @@
 //! `/`: the search page, one file without anything from elsewhere.
 
+use std::sync::LazyLock;
+
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use uuid::Uuid;
 
-/// The page; its style and its script carry [`NONCE`].
-const PAGE: &str = include_str!("../page.html");
+/// The page, put together; its style and its script carry [`NONCE`].
+static PAGE: LazyLock<String> = LazyLock::new(|| {
+    let script = [
+        include_str!("../page/base.js"),
+        include_str!("../page/snippets.js"),
+        include_str!("../page/hits.js"),
+        include_str!("../page/facets.js"),
+        include_str!("../page/search.js"),
+        include_str!("../page/publish.js"),
+        include_str!("../page/main.js"),
+    ];
+    include_str!("../page/page.html")
+        .replace("{{style}}", include_str!("../page/style.css"))
+        .replace("{{script}}", &script.concat())
+});
 /// What stands in the page for the number that lets its own style and script run, and no other.
 const NONCE: &str = "{{nonce}}";
 

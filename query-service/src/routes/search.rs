@@ -56,14 +56,17 @@ pub(super) struct Parameters {
     /// How documents are scored: `global`, `local` or `occurrences`.
     #[param(required = false, inline)]
     scoring: Scoring,
+    /// Positions from receipts, separated by commas: the search sees those writes.
+    #[param(required = false)]
+    at_least: String,
 }
 
 impl Default for Parameters {
     fn default() -> Self {
         let SearchRequest { limit, offset, timeout_ms, total, scoring, .. } = SearchRequest::default();
-        let (q, sort, facets) = (String::new(), String::new(), String::new());
+        let (q, sort, facets, at_least) = (String::new(), String::new(), String::new(), String::new());
         let (filter, fields, after) = (None, None, None);
-        Self { q, limit, offset, timeout_ms, highlight: true, total, sort, filter, fields, facets, after, scoring }
+        Self { q, limit, offset, timeout_ms, highlight: true, total, sort, filter, fields, facets, after, scoring, at_least }
     }
 }
 
@@ -71,7 +74,7 @@ impl TryFrom<Parameters> for SearchRequest {
     type Error = Problem;
 
     fn try_from(parameters: Parameters) -> Result<Self, Problem> {
-        let Parameters { q, limit, offset, timeout_ms, highlight, total, sort, filter, fields, facets, after, scoring } =
+        let Parameters { q, limit, offset, timeout_ms, highlight, total, sort, filter, fields, facets, after, scoring, at_least } =
             parameters;
         let key =
             |text: &str| SortKey::parse(text).map_err(|detail| Problem::new(Code::InvalidRequest, detail).with_field("sort"));
@@ -89,6 +92,7 @@ impl TryFrom<Parameters> for SearchRequest {
             scoring,
             total,
             lenient: true,
+            at_least: listed(&at_least),
             ..Self::default()
         })
     }

@@ -18,6 +18,7 @@ use warren_service::Roster;
 use warren_service::roster::{PartitionView, ProducerView, Replica, WorkerView};
 
 use crate::QueryService;
+use crate::client_searches::ClientSearchesStatus;
 use intakes::IntakeStatus;
 
 /// How the system is.
@@ -35,6 +36,8 @@ pub(super) struct Status {
     sources: Vec<IntakeStatus>,
     /// By name.
     indexes: Vec<IndexStatus>,
+    /// What came over AMQP to this very process.
+    amqp_searches: ClientSearchesStatus,
 }
 
 /// How a worker is.
@@ -162,7 +165,7 @@ pub(super) async fn status(State(service): State<QueryService>) -> Json<Status> 
     let roster = &service.shared.roster;
     let sources = service.shared.catalog.sources();
     Json(
-        Facts::of(roster, sources)
+        Facts::of(roster, sources, service.shared.client_counts.status())
             .status(&service.shared.catalog.list(), |partition| (roster.partition(partition), roster.unserved(partition))),
     )
 }
@@ -172,16 +175,17 @@ struct Facts {
     workers: Vec<WorkerView>,
     producers: Vec<ProducerView>,
     stores_differ: bool,
+    amqp_searches: ClientSearchesStatus,
     sources: Vec<Arc<SourceEntry>>,
     now: SystemTime,
 }
 
 impl Facts {
-    fn of(roster: &Roster, sources: Vec<Arc<SourceEntry>>) -> Self {
+    fn of(roster: &Roster, sources: Vec<Arc<SourceEntry>>, amqp_searches: ClientSearchesStatus) -> Self {
         let mut producers = roster.producers();
         producers.retain(|producer| !producer.leaving);
         let (workers, stores_differ, now) = (roster.workers(), roster.stores_differ(), SystemTime::now());
-        Self { workers, producers, stores_differ, sources, now }
+        Self { workers, producers, stores_differ, sources, amqp_searches, now }
     }
 
     fn status(&self, indexes: &[Arc<Entry>], view: impl Fn(&PartitionId) -> (PartitionView, Option<Duration>)) -> Status {
@@ -215,6 +219,7 @@ impl Facts {
                 .map(|source| intakes::source(&self.producers, &source.label(), source.name.to_string()))
                 .collect(),
             indexes: indexes.iter().map(index).collect(),
+            amqp_searches: self.amqp_searches.clone(),
         };
         status.warnings = warnings::of(&status, self.stores_differ);
         status

@@ -35,12 +35,17 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for ApiJson<T> {
             return Err(ApiError::new(Code::UnsupportedMediaType, detail));
         }
         let body = Bytes::from_request(request, state).await.map_err(unreadable)?;
-        let json: &[u8] = if body.is_empty() { b"{}" } else { &body };
-        let mut parser = serde_json::Deserializer::from_slice(json);
-        let value = serde_path_to_error::deserialize(&mut parser).map_err(named)?;
-        parser.end().map_err(|error| ApiError::new(Code::InvalidRequest, error.to_string()))?;
-        Ok(Self(value))
+        Ok(Self(parse_json(&body)?))
     }
+}
+
+/// Reads the JSON of a request; nothing at all is `{}`. The problem names the field.
+pub fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+    let json: &[u8] = if body.is_empty() { b"{}" } else { body };
+    let mut parser = serde_json::Deserializer::from_slice(json);
+    let value = serde_path_to_error::deserialize(&mut parser).map_err(|error| named(error).0)?;
+    parser.end().map_err(|error| Problem::new(Code::InvalidRequest, error.to_string()))?;
+    Ok(value)
 }
 
 impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for ApiQuery<T> {

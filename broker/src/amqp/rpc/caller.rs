@@ -13,10 +13,11 @@ use lapin::{BasicProperties, Channel, Confirmation, Consumer};
 use tokio::sync::oneshot;
 use tokio::time::timeout_at;
 use tokio_util::task::AbortOnDropHandle;
-use warren_protocol::ports::RpcError;
+use warren_protocol::ports::{ClientReply, ClientRequest, RpcError};
 
 use crate::amqp::connection::{Context, Link};
 use crate::amqp::failure::{Failure, until};
+use crate::amqp::message::short;
 use crate::amqp::names;
 use crate::amqp::publisher::{Publishing, hand_to_channel};
 
@@ -42,14 +43,39 @@ struct Calls {
     waiting: Mutex<HashMap<u64, oneshot::Sender<Outcome>>>,
 }
 
-type Outcome = Result<Bytes, RpcError>;
+type Outcome = Result<ClientReply, RpcError>;
 
 impl Caller {
     pub(super) fn new(context: &Arc<Context>, link: &Arc<Link>) -> Self {
         Self { context: Arc::clone(context), link: Arc::clone(link), session: tokio::sync::Mutex::default() }
     }
 
+    /// Asks whoever consumes this queue.
     pub(super) async fn call(&self, queue: String, request: Bytes, deadline: Instant) -> Result<Bytes, RpcError> {
+        let reply = self.exchange(names::DEFAULT_EXCHANGE, queue, request, BasicProperties::default(), deadline).await?;
+        Ok(reply.body)
+    }
+
+    /// Asks the query services.
+    pub(super) async fn ask(&self, request: ClientRequest, deadline: Instant) -> Result<ClientReply, RpcError> {
+        let ClientRequest { index, content_encoding, body } = request;
+        let mut properties = BasicProperties::default().with_content_type("application/json".into());
+        if let Some(encoding) = content_encoding {
+            properties = properties.with_content_encoding(short("content_encoding", &encoding)?);
+        }
+        short("the name of an index", &index)?;
+        self.exchange(names::SEARCH_EXCHANGE, index, body, properties, deadline).await
+    }
+
+    /// Publishes a request, and awaits the reply.
+    async fn exchange(
+        &self,
+        exchange: &'static str,
+        routing_key: String,
+        request: Bytes,
+        properties: BasicProperties,
+        deadline: Instant,
+    ) -> Outcome {
         let limit = tokio::time::Instant::from_std(deadline).min(self.context.deadline());
         let session = match timeout_at(limit, self.session(limit)).await {
             Ok(session) => session?,
@@ -61,13 +87,13 @@ impl Caller {
         }
         let (id, reply) = session.calls.begin();
         let _entry = Entry { calls: &session.calls, id };
-        let properties = BasicProperties::default()
+        let properties = properties
             .with_reply_to(names::DIRECT_REPLY_TO.into())
             .with_correlation_id(id.to_string().into())
             .with_expiration(remaining.as_millis().max(1).to_string().into())
             .with_delivery_mode(1);
-        let publishing = session.hand_over(&queue, request, properties);
-        self.context.tasks.spawn(await_confirm(Arc::clone(&session.calls), id, queue, publishing));
+        let publishing = session.hand_over(exchange, &routing_key, request, properties);
+        self.context.tasks.spawn(await_confirm(Arc::clone(&session.calls), id, routing_key, publishing));
         match timeout_at(deadline.into(), reply).await {
             Ok(Ok(reply)) => reply,
             Ok(Err(_)) => Err(RpcError::Unavailable("the connection for calls was lost".to_owned())),
@@ -102,9 +128,9 @@ impl Caller {
 }
 
 impl Session {
-    fn hand_over(&self, queue: &str, request: Bytes, properties: BasicProperties) -> Publishing {
+    fn hand_over(&self, exchange: &'static str, key: &str, request: Bytes, properties: BasicProperties) -> Publishing {
         let _order = self.order.lock().unwrap_or_else(PoisonError::into_inner);
-        hand_to_channel(self.channel.clone(), names::DEFAULT_EXCHANGE, queue, request, properties)
+        hand_to_channel(self.channel.clone(), exchange, key, request, properties)
     }
 }
 
@@ -144,7 +170,8 @@ impl Drop for Entry<'_> {
 async fn read_replies(context: Arc<Context>, mut replies: Consumer, calls: Arc<Calls>) {
     while let Some(Some(Ok(reply))) = context.stop.run_until_cancelled(replies.next()).await {
         if let Some(id) = correlation_id(&reply.properties) {
-            calls.end(id, Ok(reply.data.into()));
+            let content_type = reply.properties.content_type().as_ref().map(ToString::to_string).unwrap_or_default();
+            calls.end(id, Ok(ClientReply { content_type, body: reply.data.into() }));
         }
     }
     calls.waiting().clear();

@@ -7,28 +7,27 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
-use warren_protocol::ports::{Responder, RpcCall, RpcError};
+use warren_protocol::ports::{ClientReply, ClientResponder, Responder, RpcError};
 
 use crate::embedded::lock;
 
 /// The requests that wait at one place at most.
 const MAX_WAITING: usize = 10_000;
 
-type Reply = oneshot::Sender<Result<Bytes, RpcError>>;
+type Reply<A> = oneshot::Sender<Result<A, RpcError>>;
 
-/// A partition, or a worker.
-pub(super) struct Target {
+/// A partition, a worker, or the query services: what takes requests `Q` and gives answers `A`.
+pub(super) struct Target<Q, A> {
     name: String,
-    state: Mutex<State>,
+    state: Mutex<State<Q, A>>,
     /// A request waits, or the target is closed.
     changed: Notify,
 }
 
-#[derive(Default)]
-struct State {
-    waiting: VecDeque<Call>,
+struct State<Q, A> {
+    waiting: VecDeque<Call<Q, A>>,
     /// What servers hold that was handed out once: it may go to one more.
-    held: HashMap<CallId, (ServerId, Call)>,
+    held: HashMap<CallId, (ServerId, Call<Q, A>)>,
     next_id: u64,
     closed: bool,
 }
@@ -36,21 +35,22 @@ struct State {
 type CallId = u64;
 type ServerId = u64;
 
-struct Call {
-    request: Bytes,
+struct Call<Q, A> {
+    request: Q,
     redelivered: bool,
-    reply: Arc<Mutex<Option<Reply>>>,
+    reply: Arc<Mutex<Option<Reply<A>>>>,
 }
 
-impl Call {
+impl<Q, A> Call<Q, A> {
     fn is_wanted(&self) -> bool {
         lock(&self.reply).as_ref().is_some_and(|reply| !reply.is_closed())
     }
 }
 
-impl Target {
+impl<Q, A> Target<Q, A> {
     pub(super) fn new(name: &str) -> Self {
-        Self { name: name.into(), state: Mutex::default(), changed: Notify::new() }
+        let state = State { waiting: VecDeque::new(), held: HashMap::new(), next_id: 0, closed: false };
+        Self { name: name.into(), state: Mutex::new(state), changed: Notify::new() }
     }
 
     pub(super) fn name(&self) -> &str {
@@ -58,7 +58,7 @@ impl Target {
     }
 
     /// Lets a request wait; one whose caller has gone makes room.
-    pub(super) fn push(&self, request: Bytes, reply: Reply) -> Result<(), RpcError> {
+    pub(super) fn push(&self, request: Q, reply: Reply<A>) -> Result<(), RpcError> {
         let mut state = lock(&self.state);
         if state.closed {
             return Err(RpcError::NotFound(self.name.clone()));
@@ -91,7 +91,7 @@ impl Target {
     }
 
     /// Gives calls back to the front of the queue, marked.
-    fn give_back(&self, calls: impl IntoIterator<Item = Call>) {
+    fn give_back(&self, calls: impl IntoIterator<Item = Call<Q, A>>) {
         let mut state = lock(&self.state);
         for call in calls {
             if call.is_wanted() && !state.closed {
@@ -103,14 +103,21 @@ impl Target {
 }
 
 /// One of the servers of a target. Dropped, it gives back what it has not answered.
-pub(super) struct Server {
-    target: Arc<Target>,
+pub(super) struct Server<Q, A> {
+    target: Arc<Target<Q, A>>,
     id: ServerId,
     concurrency: Arc<Semaphore>,
 }
 
-impl Server {
-    pub(super) fn new(target: Arc<Target>, concurrency: NonZeroU16) -> Self {
+/// A call that a server has taken.
+pub(super) struct Taken<Q, A> {
+    pub(super) request: Q,
+    pub(super) redelivered: bool,
+    pub(super) responder: LocalResponder<Q, A>,
+}
+
+impl<Q: Clone, A> Server<Q, A> {
+    pub(super) fn new(target: Arc<Target<Q, A>>, concurrency: NonZeroU16) -> Self {
         let mut state = lock(&target.state);
         let id = state.next_id;
         state.next_id += 1;
@@ -118,12 +125,12 @@ impl Server {
         Self { target, id, concurrency: Arc::new(Semaphore::new(concurrency.get().into())) }
     }
 
-    pub(super) fn target(&self) -> &Target {
+    pub(super) fn target(&self) -> &Target<Q, A> {
         &self.target
     }
 
     /// The next call, `None` when the target is closed.
-    pub(super) async fn next(&mut self) -> Option<RpcCall> {
+    pub(super) async fn next(&mut self) -> Option<Taken<Q, A>> {
         let permit = Arc::clone(&self.concurrency).acquire_owned().await.ok()?;
         loop {
             // Made before the look, so that no request in between is missed.
@@ -148,7 +155,7 @@ impl Server {
         }
     }
 
-    fn hand_out(&self, state: &mut State, call: Call, permit: OwnedSemaphorePermit) -> RpcCall {
+    fn hand_out(&self, state: &mut State<Q, A>, call: Call<Q, A>, permit: OwnedSemaphorePermit) -> Taken<Q, A> {
         let id = state.next_id;
         state.next_id += 1;
         let (request, redelivered) = (call.request.clone(), call.redelivered);
@@ -157,13 +164,13 @@ impl Server {
             state.held.insert(id, (self.id, call));
         }
         let responder = LocalResponder { target: Arc::clone(&self.target), id, reply, _permit: permit };
-        RpcCall::new(request, redelivered, Box::new(responder))
+        Taken { request, redelivered, responder }
     }
 }
 
-impl State {
+impl<Q, A> State<Q, A> {
     /// The first request whose caller still waits.
-    fn take(&mut self) -> Option<Call> {
+    fn take(&mut self) -> Option<Call<Q, A>> {
         while let Some(call) = self.waiting.pop_front() {
             if call.is_wanted() {
                 return Some(call);
@@ -173,7 +180,7 @@ impl State {
     }
 }
 
-impl Drop for Server {
+impl<Q, A> Drop for Server<Q, A> {
     fn drop(&mut self) {
         let held: Vec<_> = lock(&self.target.state).held.extract_if(|_, (server, _)| *server == self.id).collect();
         self.target.give_back(held.into_iter().map(|(_, (_, call))| call));
@@ -182,27 +189,51 @@ impl Drop for Server {
     }
 }
 
-struct LocalResponder {
-    target: Arc<Target>,
+/// The way to answer it. Dropped unanswered, the call goes back, once.
+pub(super) struct LocalResponder<Q, A> {
+    target: Arc<Target<Q, A>>,
     id: CallId,
-    reply: Arc<Mutex<Option<Reply>>>,
+    reply: Arc<Mutex<Option<Reply<A>>>>,
     /// Room for another call, once this one is answered or given back.
     _permit: OwnedSemaphorePermit,
 }
 
-#[async_trait]
-impl Responder for LocalResponder {
-    async fn reply(self: Box<Self>, answer: Bytes) -> Result<(), RpcError> {
-        lock(&self.target.state).held.remove(&self.id);
+impl<Q, A> LocalResponder<Q, A> {
+    fn answer(&self, answer: A) {
+        self.take_off();
         if let Some(reply) = lock(&self.reply).take() {
             // An error means that the caller has gone: nothing is kept for it.
             let _ = reply.send(Ok(answer));
         }
+    }
+
+    fn take_off(&self) {
+        lock(&self.target.state).held.remove(&self.id);
+    }
+}
+
+#[async_trait]
+impl Responder for LocalResponder<Bytes, Bytes> {
+    async fn reply(self: Box<Self>, answer: Bytes) -> Result<(), RpcError> {
+        self.answer(answer);
         Ok(())
     }
 }
 
-impl Drop for LocalResponder {
+#[async_trait]
+impl<Q: Send + Sync> ClientResponder for LocalResponder<Q, ClientReply> {
+    async fn reply(self: Box<Self>, answer: ClientReply) -> Result<(), RpcError> {
+        self.answer(answer);
+        Ok(())
+    }
+
+    async fn discard(self: Box<Self>) -> Result<(), RpcError> {
+        self.take_off();
+        Ok(())
+    }
+}
+
+impl<Q, A> Drop for LocalResponder<Q, A> {
     fn drop(&mut self) {
         let held = lock(&self.target.state).held.remove(&self.id);
         self.target.give_back(held.map(|(_, call)| call));

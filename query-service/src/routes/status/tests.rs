@@ -67,7 +67,8 @@ fn worker(name: &str, replicas: u64) -> WorkerView {
 
 fn facts(workers: Vec<WorkerView>) -> Facts {
     let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1035);
-    Facts { workers, producers: Vec::new(), stores_differ: false, sources: Vec::new(), now }
+    let amqp_searches = crate::client_searches::Counts::default().status();
+    Facts { workers, producers: Vec::new(), stores_differ: false, sources: Vec::new(), amqp_searches, now }
 }
 
 fn warnings(status: &Status) -> Vec<&str> {
