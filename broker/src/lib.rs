@@ -10,9 +10,16 @@ mod settings;
 use std::path::{Path, PathBuf};
 
 use futures_util::future::BoxFuture;
+use futures_util::stream::BoxStream;
+use futures_util::{Stream, StreamExt};
 use warren_protocol::ports::Ports;
 
 pub use settings::Settings;
+
+/// A stream that keeps something until it is dropped: beyond its end, too.
+fn keeping<T>(kept: impl Send + Sync + 'static, stream: impl Stream<Item = T> + Send + 'static) -> BoxStream<'static, T> {
+    stream.inspect(move |_| _ = &kept).boxed()
+}
 
 /// A broker in use. Dropping it without [`Broker::close`] leaves what was not confirmed to chance.
 pub struct Broker {

@@ -485,7 +485,7 @@ async fn the_description_names_the_routes_of_the_contract() {
     let names: Vec<_> = parameters.iter().map(|parameter| parameter["name"].as_str().unwrap()).collect();
     let known =
         ["index", "q", "limit", "offset", "timeout_ms", "highlight", "total", "sort", "filter", "fields", "facets", "after"];
-    assert_eq!(names, [&known[..], &["scoring"]].concat());
+    assert_eq!(names, [&known[..], &["scoring", "at_least"]].concat());
     assert_eq!(world.get("/readyz").await.0, 200);
     assert_eq!(world.get("/healthz").await.0, 200);
 }

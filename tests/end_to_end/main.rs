@@ -2,14 +2,14 @@
 
 #![expect(clippy::expect_used, reason = "a test fails by panicking; clippy itself knows #[test] functions only")]
 
+mod aggregations;
 mod alarms;
 mod bad_documents;
-mod aggregations;
 mod bounded_log;
 mod clients;
 mod crashes;
-mod documents;
 mod dead_letters;
+mod documents;
 mod elastic;
 mod examples;
 mod foreign;

@@ -26,6 +26,7 @@ use super::message::{attempts, buried, from_amqp, retried, returned, short, to_a
 use super::names;
 use super::pool::Pool;
 use super::topology;
+use crate::keeping;
 
 pub(super) struct QuorumQueues {
     pub(super) context: Arc<Context>,
@@ -109,9 +110,9 @@ impl WorkQueue for QuorumQueues {
         let deadline = self.context.deadline();
         let open = async { until(deadline, self.link.connection(deadline).await?.create_channel()).await };
         let channel = open.await.map_err(|failure| queue_error(queue, failure))?;
-        let sieve = Sieve { channel: Arc::new(channel), context: Arc::clone(&self.context), turn: Some(turn) };
+        let sieve = Arc::new(Sieve { channel: Arc::new(channel), context: Arc::clone(&self.context), turn: Some(turn) });
         let (context, pool) = (Arc::clone(&self.context), Arc::clone(&self.publishing));
-        let found = stream::unfold(sieve, move |sieve| {
+        let found = stream::unfold(Arc::clone(&sieve), move |sieve| {
             let (context, pool) = (Arc::clone(&context), Arc::clone(&pool));
             async move {
                 let name = queue.to_string();
@@ -122,7 +123,7 @@ impl WorkQueue for QuorumQueues {
                 Some((consumed, sieve))
             }
         });
-        Ok(found.boxed())
+        Ok(keeping(sieve, found))
     }
 
     async fn find_source(&self, source: &SourceQueue) -> Result<(), QueueError> {

@@ -21,6 +21,7 @@ use warren_protocol::ports::{
 
 use super::store::{Store, StoreError};
 use super::writer::{Failure, Writer};
+use crate::keeping;
 use state::{Hold, Queue, Unsettled};
 
 /// The queues of the folder.
@@ -108,8 +109,8 @@ impl WorkQueue for Queues {
 
     async fn sift(&self, queue: QueueName) -> Result<Deliveries, QueueError> {
         let queue = Arc::clone(self.queue(queue));
-        let visit = Consumer { id: queue.visit(), queue };
-        let found = stream::unfold((self.clone(), visit, 0), |(queues, visit, after)| async move {
+        let visit = Arc::new(Consumer { id: queue.visit(), queue });
+        let found = stream::unfold((self.clone(), Arc::clone(&visit), 0), |(queues, visit, after)| async move {
             let mut after = after;
             loop {
                 let hold = visit.queue.take_after(visit.id, after)?;
@@ -122,7 +123,7 @@ impl WorkQueue for Queues {
                 return Some((Delivery::new(message, redelivered, attempts, settle), (queues, visit, after)));
             }
         });
-        Ok(found.boxed())
+        Ok(keeping(visit, found))
     }
 
     async fn find_source(&self, _: &SourceQueue) -> Result<(), QueueError> {

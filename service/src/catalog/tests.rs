@@ -213,7 +213,7 @@ async fn a_record_of_a_newer_version_stops_the_catalog() {
     let folder = tempfile::tempdir().unwrap();
     let broker = broker(&folder).await;
     let catalog = started(&broker).await;
-    let record = Bytes::from_static(br#"{"v":2,"rename":{}}"#);
+    let record = Bytes::from_static(br#"{"v":3,"rename":{}}"#);
     broker.ports.log.append(&LogName::Catalog, record).await.unwrap().await.unwrap();
     let deadline = soon();
     while catalog.is_ready() {
@@ -221,5 +221,5 @@ async fn a_record_of_a_newer_version_stops_the_catalog() {
         tokio::task::yield_now().await;
     }
     let refused = catalog.create(&name("a"), definition(1), false).await;
-    assert!(matches!(&refused, Err(CatalogError::Broken(detail)) if detail.contains("version 2")), "{refused:?}");
+    assert!(matches!(&refused, Err(CatalogError::Broken(detail)) if detail.contains("version 3")), "{refused:?}");
 }
