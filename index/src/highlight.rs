@@ -2,13 +2,13 @@
 
 mod passages;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
+use tantivy::TantivyError;
 use tantivy::schema::{Field, Term, Type};
 use tantivy::tokenizer::TokenizerManager;
-use tantivy::{Searcher, TantivyError};
 use warren_protocol::search::{Highlight, Highlights};
 
 use crate::analysis;
@@ -82,7 +82,6 @@ impl<'a> Highlighter<'a> {
     pub(crate) fn new(
         sought: &Sought,
         options: &'a Highlight,
-        searcher: &Searcher,
         analyzers: &TokenizerManager,
         fields: &'a Fields,
     ) -> Result<Self, TantivyError> {
@@ -93,19 +92,16 @@ impl<'a> Highlighter<'a> {
                 Scope::AllDynamic | Scope::Path(_) => analysis::STANDARD,
             };
             let everywhere = matches!(scope, Scope::Path(_)).then(|| sought.0.get(&Scope::AllDynamic)).flatten();
-            let mut weights = BTreeMap::new();
+            let mut exact = BTreeSet::new();
             let mut patterns = Vec::new();
             for words in [Some(words), everywhere].into_iter().flatten() {
-                for (word, term) in &words.exact {
-                    // Rare words make the better passage.
-                    weights.insert(word.clone(), 1.0 / (1.0 + searcher.doc_freq(term)? as f32));
-                }
+                exact.extend(words.exact.keys().cloned());
                 patterns.extend(words.patterns.iter().cloned());
             }
             let analyzer = analyzers
                 .get(analyzer)
                 .ok_or_else(|| TantivyError::InternalError(format!("the analyzer {analyzer} is not registered")))?;
-            finders.insert(scope.clone(), Finder::new(weights, patterns, analyzer));
+            finders.insert(scope.clone(), Finder::new(exact, patterns, analyzer));
         }
         Ok(Self { fields, options, wanted: options.fields.as_deref().map(Parts::new), finders })
     }

@@ -150,8 +150,7 @@ impl View {
 
     fn documents<'a>(&'a self, plan: &Plan, wanted: &'a DocumentParts) -> Result<Documents<'a>, SearchError> {
         let (fields, analyzers) = (self.index.fields(), self.index.tantivy().tokenizers());
-        let highlighter =
-            wanted.highlight.as_ref().map(|options| Highlighter::new(&plan.sought, options, &self.searcher, analyzers, fields));
+        let highlighter = wanted.highlight.as_ref().map(|options| Highlighter::new(&plan.sought, options, analyzers, fields));
         Ok(Documents { view: self, parts: wanted.fields.as_deref().map(Parts::new), highlighter: highlighter.transpose()? })
     }
 

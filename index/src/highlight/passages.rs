@@ -1,6 +1,6 @@
 //! The passages of one text field.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -11,13 +11,13 @@ use crate::query::Matcher;
 
 /// A passage that is longer is one huge word: not for the eye.
 const MAX_PASSAGE_BYTES: usize = 1000;
-/// What a word counts that a pattern describes: less than most that were written out.
-const PATTERN_WEIGHT: f32 = 0.01;
+/// What a word counts that was there before in the same passage, or that a pattern describes. A passage is worth its different words: how
+/// rare they are is not asked, because that differs from partition to partition.
+const LITTLE: f32 = 0.01;
 
 /// Finds words in texts that are cut by one analyzer.
 pub(super) struct Finder {
-    /// What each word is worth.
-    weights: BTreeMap<String, f32>,
+    words: BTreeSet<String>,
     patterns: Vec<Arc<Matcher>>,
     analyzer: TextAnalyzer,
 }
@@ -27,18 +27,21 @@ struct Passage<'a> {
     text: &'a str,
     range: Range<usize>,
     words: Vec<Range<usize>>,
+    different: BTreeSet<String>,
     worth: f32,
 }
 
 impl Finder {
-    pub(super) fn new(weights: BTreeMap<String, f32>, patterns: Vec<Arc<Matcher>>, analyzer: TextAnalyzer) -> Self {
-        Self { weights, patterns, analyzer }
+    pub(super) fn new(words: BTreeSet<String>, patterns: Vec<Arc<Matcher>>, analyzer: TextAnalyzer) -> Self {
+        Self { words, patterns, analyzer }
     }
 
-    /// What a word of a text is worth; `None`: it is not sought.
-    fn worth(&self, word: &str) -> Option<f32> {
-        let by_pattern = || self.patterns.iter().any(|pattern| pattern.matches(word)).then_some(PATTERN_WEIGHT);
-        self.weights.get(word).copied().or_else(by_pattern)
+    /// Whether a word of a text is sought, and what it is worth in a passage that has these already.
+    fn worth(&self, word: &str, different: &mut BTreeSet<String>) -> Option<f32> {
+        if self.words.contains(word) {
+            return Some(if different.insert(word.to_owned()) { 1.0 } else { LITTLE });
+        }
+        self.patterns.iter().any(|pattern| pattern.matches(word)).then_some(LITTLE)
     }
 
     /// The passages of a field's values that are worth the most, in the order of the values; `left` is how much text may still be looked
@@ -59,7 +62,8 @@ impl Finder {
     }
 
     fn search<'a>(&self, text: &'a str, size: usize, found: &mut Vec<Passage<'a>>) {
-        let mut passage = Passage { text, range: 0..0, words: Vec::new(), worth: 0.0 };
+        let new = |range| Passage { text, range, words: Vec::new(), different: BTreeSet::new(), worth: 0.0 };
+        let mut passage = new(0..0);
         let mut keep = |passage: Passage<'a>| {
             if !passage.words.is_empty() && passage.range.len() <= MAX_PASSAGE_BYTES {
                 found.push(passage);
@@ -67,11 +71,10 @@ impl Finder {
         };
         self.analyzer.clone().token_stream(text).process(&mut |token| {
             if token.offset_to - passage.range.start > size {
-                let next = Passage { text, range: token.offset_from..token.offset_from, words: Vec::new(), worth: 0.0 };
-                keep(std::mem::replace(&mut passage, next));
+                keep(std::mem::replace(&mut passage, new(token.offset_from..token.offset_from)));
             }
             passage.range.end = token.offset_to;
-            if let Some(worth) = self.worth(&token.text) {
+            if let Some(worth) = self.worth(&token.text, &mut passage.different) {
                 passage.worth += worth;
                 passage.words.push(token.offset_from..token.offset_to);
             }
@@ -121,26 +124,26 @@ mod tests {
     use crate::analysis;
     use warren_protocol::definition::Analyzer;
 
-    fn passages(words: &[(&str, f32)], values: &[&str], options: &Highlight) -> Vec<String> {
-        let weights = words.iter().map(|(word, weight)| ((*word).to_owned(), *weight)).collect();
-        Finder::new(weights, Vec::new(), analysis::analyzer(Analyzer::Standard)).passages(values, &mut 10_000, options)
+    fn passages(words: &[&str], values: &[&str], options: &Highlight) -> Vec<String> {
+        let words = words.iter().map(|word| (*word).to_owned()).collect();
+        Finder::new(words, Vec::new(), analysis::analyzer(Analyzer::Standard)).passages(values, &mut 10_000, options)
     }
 
     #[test]
     fn the_passages_worth_most_come_in_the_order_of_the_text() {
         let text = "web one two three four five six. seven eight nine web server ten eleven. twelve thirteen fourteen web end";
         let options = Highlight { fragments: 2, size: 36, pre_tag: "<em>".into(), post_tag: "</em>".into(), fields: None };
-        let found = passages(&[("web", 0.1), ("server", 0.9)], &[text, "a server"], &options);
-        assert_eq!(found, ["seven eight nine <em>web</em> <em>server</em> ten", "a <em>server</em>"]);
-        let all = passages(&[("web", 0.1), ("server", 0.9)], &[text, "a server"], &Highlight { fragments: 20, ..options });
+        let found = passages(&["web", "server"], &[text, "a server"], &options);
+        assert_eq!(found, ["<em>web</em> one two three four five six", "seven eight nine <em>web</em> <em>server</em> ten"]);
+        let all = passages(&["web", "server"], &[text, "a server"], &Highlight { fragments: 20, ..options });
         assert_eq!(all.len(), 4, "{all:?}");
         assert_eq!(all[0], "<em>web</em> one two three four five six");
     }
 
     #[test]
     fn a_text_is_escaped_and_the_tags_are_not() {
-        let found = passages(&[("web", 1.0)], &["<i>\"web\" & 'more'"], &Highlight::default());
+        let found = passages(&["web"], &["<i>\"web\" & 'more'"], &Highlight::default());
         assert_eq!(found, ["&lt;i&gt;&quot;<b>web</b>&quot; &amp; &#x27;more"]);
-        assert!(passages(&[("web", 1.0)], &["nothing", ""], &Highlight::default()).is_empty());
+        assert!(passages(&["web"], &["nothing", ""], &Highlight::default()).is_empty());
     }
 }

@@ -1,9 +1,10 @@
 //! Words in texts, defined and dynamic.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tantivy::TantivyError;
-use tantivy::query::{PhraseQuery, TermQuery};
+use tantivy::query::{Occur, PhraseQuery, TermQuery};
 use tantivy::schema::{Field, IndexRecordOption, Term, Type};
 use warren_protocol::query::{Fuzziness, Minimum, Pattern};
 
@@ -137,10 +138,11 @@ impl Planner<'_> {
             self.seek(place, word.clone(), place.term(word));
         }
         match wanted {
-            Wanted::Phrase { slop } if words.len() > 1 => {
+            Wanted::Phrase { slop } if words.len() > 1 && slop > 0 => self.near_each_other(place, words, slop, boost),
+            Wanted::Phrase { .. } if words.len() > 1 => {
                 let terms: Vec<_> = words.into_iter().map(|(position, word)| (position, place.term(&word))).collect();
                 self.score_by(terms.iter().map(|(_, term)| term.clone()));
-                Ok(Some(scored(PhraseQuery::new_with_offset_and_slop(terms, slop), boost)))
+                Ok(Some(scored(PhraseQuery::new_with_offset(terms), boost)))
             }
             Wanted::Phrase { .. } => Ok(words.pop().map(|(_, word)| self.word(place, &word, boost))),
             Wanted::Any { minimum, fuzziness, prefix_chars } => {
@@ -155,6 +157,22 @@ impl Planner<'_> {
                 Ok(Node::at_least(minimum, nodes))
             }
         }
+    }
+
+    /// A phrase whose words may stand apart, scored by its words. How often tantivy counts such a phrase in a document depends on which of
+    /// its words is rarer in the segment, and no score may depend on how an index is cut.
+    fn near_each_other(
+        &mut self,
+        place: &Place,
+        words: Vec<(usize, String)>,
+        slop: u32,
+        boost: f32,
+    ) -> Result<Option<Node>, SearchError> {
+        let distinct: BTreeSet<_> = words.iter().map(|(_, word)| word.clone()).collect();
+        let terms = words.into_iter().map(|(position, word)| (position, place.term(&word))).collect();
+        let mut clauses = vec![(Occur::Must, constant(PhraseQuery::new_with_offset_and_slop(terms, slop), 0.0))];
+        clauses.extend(distinct.iter().map(|word| (Occur::Must, self.word(place, word, boost))));
+        Ok(Node::of_clauses(clauses))
     }
 
     /// Notes a word for highlighting.

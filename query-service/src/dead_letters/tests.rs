@@ -6,7 +6,7 @@ use futures_util::StreamExt;
 use serde_json::json;
 use warren_protocol::batch::{PayloadBuilder, WriterId};
 use warren_protocol::dead_letter::Letter;
-use warren_protocol::ports::{LogName, Message, QueueName};
+use warren_protocol::ports::{LogName, Message, QueueName, Settlement};
 use warren_protocol::{DocumentId, PartitionId, partition_of};
 
 use crate::tests::World;
@@ -53,9 +53,11 @@ async fn a_replay_takes_what_the_filter_takes_and_skips_what_was_written_since()
     assert_eq!(replay(&world, r#"{"document_id": "written", "force": true}"#).await, (1, 0));
     let mut taken = world.broker.ports.queue.consume(QueueName::Intake, NonZeroU16::new(9).unwrap()).await.unwrap();
     for number in [1, 3, 0] {
-        let message = taken.next().await.unwrap().message;
-        assert_eq!((message.body, &*message.routing_key), (json!({"number": number}).to_string().into(), "a"));
+        let delivery = taken.next().await.unwrap();
+        let message = &delivery.message;
+        assert_eq!((&*message.body, &*message.routing_key), (json!({"number": number}).to_string().as_bytes(), "a"));
         assert!(message.headers.is_empty(), "{:?}", message.headers);
+        delivery.settle(Settlement::Done).await.unwrap();
     }
     let (status, purged) = world.ask("DELETE", "/dead-letters?reason=invalid_field", "").await;
     assert_eq!((status, purged), (200, json!({"purged": 0, "complete": true})));
