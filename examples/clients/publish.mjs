@@ -36,12 +36,12 @@ for (let pause = 100; waiting.size; ) {
   const before = waiting.size;
   try {
     const connection = await amqp.connect(url);
-    await new Promise((done, fail) => {
+    const all = new Promise((done, fail) => {
       connection.on("error", fail);
       connection.on("close", () => fail(new Error("the connection was closed")));
       publishAll(connection, fail).then(done, fail);
     });
-    await connection.close();
+    await all.finally(() => connection.close().catch(() => {})); // it may be closed already
   } catch (error) {
     console.error(`${error.message}: publishing ${waiting.size} documents again`);
   }

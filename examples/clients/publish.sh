@@ -16,6 +16,9 @@ while [ -s "$work/waiting" ]; do
             --content-type=application/json --reply-to="$queue" --line-buffered <"$work/waiting" || sleep 1
     # All receipts, or those of what got through: ten seconds for that.
     timeout 10 amqp-consume --url="$url" --queue="$queue" --count="$(wc -l <"$work/waiting")" cat >>"$work/receipts" || sleep 1
+    # A document whose id is refused cannot be told from the others: that is for a person.
+    jq -c 'select(.status == "rejected" and .id == null)' "$work/receipts" >"$work/nameless"
+    if [ -s "$work/nameless" ]; then cat "$work/nameless" && exit 1; fi
     # Left are the lines whose id is in no receipt. To publish a document twice does no harm: its id makes it one.
     jq -nRr --slurpfile receipts "$work/receipts" '
         ($receipts | map({(.id | tostring): true}) | add) as $done

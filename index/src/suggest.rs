@@ -43,6 +43,9 @@ impl Text<'_> {
     }
 }
 
+/// Longer words are taken as they are: the automaton for their neighbours grows with each letter.
+const LONGEST_TYPO: usize = 50;
+
 impl PartitionIndex {
     /// What this partition suggests.
     pub fn suggest(&self, typed: &Typed) -> Result<Suggestions, SearchError> {
@@ -53,7 +56,7 @@ impl PartitionIndex {
             let (mut known, mut similar) = (0, BTreeMap::new());
             for text in &texts {
                 known += self.documents_with(&searcher, text, word)?;
-                if distance(word) > 0 {
+                if distance(word) > 0 && word.chars().count() <= LONGEST_TYPO {
                     let found = similar_terms(&searcher, text.field, word)?;
                     self.add(&searcher, text, found, |_| true, &mut similar)?;
                 }

@@ -146,8 +146,10 @@ impl Splitter {
     }
 
     fn sniff(&mut self) -> Option<Form> {
-        let first = self.buffer.iter().find(|byte| !is_space(**byte));
-        match first {
+        let start = self.buffer.iter().position(|byte| !is_space(*byte)).unwrap_or(self.buffer.len());
+        self.line += self.buffer[..start].iter().filter(|byte| **byte == b'\n').count() as u64;
+        self.buffer.advance(start);
+        match self.buffer.first() {
             Some(b'[') => Some(Form::Json),
             Some(_) => Some(Form::Lines),
             None => self.finished.then_some(Form::Lines),

@@ -7,6 +7,7 @@ mod since;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
@@ -66,6 +67,8 @@ pub(crate) struct Replayed {
     pub complete: bool,
     /// Letters from this moment on, in Unix milliseconds, were left alone.
     pub before_ms: u64,
+    /// The documents that it wrote itself: a later letter of one of them is newer than that. No more than there are letters.
+    written: HashSet<(String, String)>,
 }
 
 /// A letter that stays where it is.
@@ -149,11 +152,14 @@ impl QueryService {
             false => self.written_since(&chunk.iter().map(|(_, letter)| letter).collect::<Vec<_>>()).await,
         };
         for ((delivery, letter), why) in chunk.into_iter().zip(written) {
+            let document = index_of(&letter).map(str::to_owned).zip(letter.document_id.clone());
+            let why = why.filter(|_| document.as_ref().is_none_or(|document| !done.written.contains(document)));
             match why.map_or_else(|| self.way_of(&letter), Err) {
                 Ok(way) => {
                     let returned = delivery.settle(Settlement::Return(way)).await;
                     returned.map_err(|error| after(error, done.replayed, "replayed"))?;
                     done.replayed += 1;
+                    done.written.extend(document);
                 }
                 Err(why) => {
                     done.skipped_count += 1;

@@ -34,7 +34,9 @@ pub(crate) struct BrokerTarget {
 impl BrokerTarget {
     /// Connects, and reads which indexes there are.
     pub(crate) async fn connect(mut config: Config, index: IndexName, wait: Option<Duration>) -> anyhow::Result<Self> {
+        // It writes, and takes nothing from queues.
         config.producer.intake = false;
+        config.links.fetch = false;
         let broker = warren_broker::connect(&config.broker, "warren publish", &config.data_dir).await?;
         let stop = Stop::new();
         let catalog = CatalogHandle::start(&broker.ports).await?;

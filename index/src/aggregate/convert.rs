@@ -159,8 +159,12 @@ fn terms(node: &Aggregation, request: &TermsRequest, found: &IntermediateTermBuc
 fn key_of(request: &TermsRequest, key: &IntermediateKey) -> Result<Key, Failed> {
     let dates = matches!(request.source, Source::Defined { kind: FieldType::Date, .. });
     Ok(match key {
-        IntermediateKey::Str(text) if text == MISSING => {
-            request.missing.clone().ok_or_else(|| broken("a bucket of missing ones that nobody asked for"))?
+        // Where nobody asked for it, this is a value like any other.
+        IntermediateKey::Str(text)
+            if text == MISSING
+                && let Some(missing) = &request.missing =>
+        {
+            missing.clone()
         }
         // Dates are texts here, and dynamic texts that look like dates are dates.
         IntermediateKey::Str(text) if dates || matches!(request.source, Source::Dynamic { .. }) => {

@@ -159,8 +159,9 @@ impl Planner<'_> {
         }
     }
 
-    /// A phrase whose words may stand apart, scored by its words. How often tantivy counts such a phrase in a document depends on which of
-    /// its words is rarer in the segment, and no score may depend on how an index is cut.
+    /// A phrase whose words may stand apart: each word that near to the one before it, scored by the words. How often tantivy counts such a
+    /// phrase in a document, and of three words and more whether at all, depends on which of the words are rarer in the segment; and no
+    /// answer may depend on how an index is cut.
     fn near_each_other(
         &mut self,
         place: &Place,
@@ -169,8 +170,9 @@ impl Planner<'_> {
         boost: f32,
     ) -> Result<Option<Node>, SearchError> {
         let distinct: BTreeSet<_> = words.iter().map(|(_, word)| word.clone()).collect();
-        let terms = words.into_iter().map(|(position, word)| (position, place.term(&word))).collect();
-        let mut clauses = vec![(Occur::Must, constant(PhraseQuery::new_with_offset_and_slop(terms, slop), 0.0))];
+        let terms: Vec<_> = words.into_iter().map(|(position, word)| (position, place.term(&word))).collect();
+        let pairs = terms.windows(2).map(|pair| PhraseQuery::new_with_offset_and_slop(pair.to_vec(), slop));
+        let mut clauses: Vec<_> = pairs.map(|pair| (Occur::Must, constant(pair, 0.0))).collect();
         clauses.extend(distinct.iter().map(|word| (Occur::Must, self.word(place, word, boost))));
         Ok(Node::of_clauses(clauses))
     }

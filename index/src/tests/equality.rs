@@ -158,7 +158,7 @@ fn query(random: &mut Random) -> String {
     };
     let [a, b, c] = [(); 3].map(|()| word(random));
     let number = random.below(20);
-    match random.below(22) {
+    match random.below(23) {
         0 => "*".to_owned(),
         1 => a,
         2 | 3 => format!("{a} {b}"),
@@ -179,6 +179,7 @@ fn query(random: &mut Random) -> String {
         18 => format!("body:{}*", &a[..a.char_indices().nth(1).map_or(a.len(), |(at, _)| at)]),
         19 => format!("title:{a}~1 {b}"),
         20 => format!("-{a}"),
+        21 => format!("body:\"{a} {b} {c}\"~4"),
         _ => format!("+* +{a} meta.n:[10 TO {}]", 10 + number),
     }
 }
@@ -356,5 +357,20 @@ fn what_has_no_order_is_refused_with_the_way_out() {
         let search = Search { hits: 1, sort: vec![SortKey::parse(key).unwrap()], ..Search::default() };
         let error = cut.search(&search, None).unwrap_err();
         assert!(error.contains(word), "{key}: {error}");
+    }
+}
+
+#[test]
+fn pages_go_on_at_the_largest_integer() {
+    let mut cut = Cut::new(&definition(DEFINITION), 1);
+    for id in ["a", "b", "c"] {
+        cut.of(id).put(id, json!({"size": i64::MAX}).to_string().as_bytes()).unwrap();
+    }
+    cut.commit(1);
+    for key in ["size", "-size"] {
+        let after = Some(Place { values: vec![warren_protocol::search::SortValue::I64(i64::MAX)], id: "a".to_owned() });
+        let search = Search { hits: 10, sort: vec![SortKey::parse(key).unwrap()], after, ..Search::default() };
+        let ids: String = cut.search(&search, None).unwrap().hits.into_iter().map(|hit| hit.id).collect();
+        assert_eq!(ids, "bc", "{key}");
     }
 }

@@ -1,7 +1,10 @@
 //! One message's body: unpacked, and cut into documents.
 
 use async_compression::tokio::bufread::{GzipDecoder, ZstdDecoder};
+use async_compression::zstd::DParameter;
 use bytes::Bytes;
+use serde::Deserializer;
+use serde::de::{Error, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use warren_protocol::Problem;
@@ -10,6 +13,8 @@ use warren_protocol::problem::Code;
 
 /// Unpacked so much at a time, so that the runtime is not held up.
 const CHUNK: usize = 64 * 1024;
+/// The most documents of one message: each may become a dead letter, and those are bounded.
+pub(super) const MAX_DOCUMENTS: usize = 10_000;
 
 /// What a body holds.
 #[derive(Debug, PartialEq, Eq)]
@@ -32,7 +37,8 @@ pub(super) async fn unpack(message: &Message, limit: usize) -> Result<Bytes, Pro
             read(decoder, limit).await
         }
         "zstd" => {
-            let mut decoder = ZstdDecoder::new(body);
+            // 8 MiB: what the format recommends every decoder to read, and a bound on memory.
+            let mut decoder = ZstdDecoder::with_params(body, &[DParameter::window_log_max(23)]);
             decoder.multiple_members(true);
             read(decoder, limit).await
         }
@@ -70,26 +76,61 @@ async fn read(decoder: impl AsyncRead + Unpin, limit: usize) -> Result<Bytes, Pr
 pub(super) fn split(content_type: Option<&str>, body: Bytes) -> Result<Content, Problem> {
     let kind = content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     match kind.as_str() {
-        "application/x-ndjson" | "application/ndjson" | "application/jsonl" | "application/x-jsonlines" => Ok(lines(&body)),
+        "application/x-ndjson" | "application/ndjson" | "application/jsonl" | "application/x-jsonlines" => lines(&body),
         _ if body.trim_ascii_start().starts_with(b"[") => array(&body),
-        _ if is_lines(&body) => Ok(lines(&body)),
+        _ if is_lines(&body) => lines(&body),
         _ => Ok(Content::One(body)),
     }
 }
 
-fn lines(body: &Bytes) -> Content {
+fn too_many() -> Problem {
+    Problem::new(Code::TooLarge, format!("the message holds more than {MAX_DOCUMENTS} documents: publish several messages"))
+}
+
+fn lines(body: &Bytes) -> Result<Content, Problem> {
     let whole = |line: &[u8]| body.slice_ref(line.trim_ascii());
-    Content::Several(body.split(|byte| *byte == b'\n').map(whole).filter(|line| !line.is_empty()).collect())
+    let lines = body.split(|byte| *byte == b'\n').map(whole).filter(|line| !line.is_empty());
+    let lines: Vec<_> = lines.take(MAX_DOCUMENTS + 1).collect();
+    if lines.len() > MAX_DOCUMENTS { Err(too_many()) } else { Ok(Content::Several(lines)) }
 }
 
 /// An array is one text: if it is broken anywhere, nobody knows where its documents are.
 fn array(body: &Bytes) -> Result<Content, Problem> {
-    match serde_json::from_slice::<Vec<&RawValue>>(body) {
+    let mut more = false;
+    let mut text = serde_json::Deserializer::from_slice(body);
+    let values = text.deserialize_seq(Documents { more: &mut more }).and_then(|values| text.end().map(|()| values));
+    match values {
+        _ if more => Err(too_many()),
         Ok(values) => Ok(Content::Several(values.into_iter().map(|value| body.slice_ref(value.get().as_bytes())).collect())),
         Err(error) => {
             let detail = format!("the array of documents is no JSON, so none of them was taken: {error}");
             Err(Problem::new(Code::InvalidJson, detail))
         }
+    }
+}
+
+/// Reads an array, and stops where it holds too many.
+struct Documents<'a> {
+    more: &'a mut bool,
+}
+
+impl<'de> Visitor<'de> for Documents<'_> {
+    type Value = Vec<&'de RawValue>;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("an array of documents")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Self::Value, A::Error> {
+        let mut values = Vec::new();
+        while let Some(value) = elements.next_element()? {
+            if values.len() == MAX_DOCUMENTS {
+                *self.more = true;
+                return Err(A::Error::custom("too many documents"));
+            }
+            values.push(value);
+        }
+        Ok(values)
     }
 }
 
@@ -121,6 +162,12 @@ mod tests {
         let ndjson = split(Some("application/x-ndjson; charset=utf-8"), "broken\n{}".into()).unwrap();
         assert_eq!(ndjson, several(&["broken", "{}"]));
         assert_eq!(split(None, r#"[{"a":1},"#.into()).unwrap_err().code, Code::InvalidJson);
+        let most = MAX_DOCUMENTS;
+        for (many, separator) in [("{}\n".repeat(most), "{}"), (format!("[0{}", ",0".repeat(most - 1)), ",0]")] {
+            let ends = if many.starts_with('[') { "]" } else { "" };
+            assert!(matches!(split(None, format!("{many}{ends}").into()), Ok(Content::Several(all)) if all.len() == most));
+            assert_eq!(split(None, format!("{many}{separator}").into()).unwrap_err().code, Code::TooLarge);
+        }
     }
 
     #[tokio::test]

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use reqwest::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER};
 use reqwest::{Response, StatusCode, redirect};
 use tokio::sync::Semaphore;
+use warren_protocol::ports::QueueName;
 use warren_service::config::LinksConfig;
 
 use super::body;
@@ -111,12 +112,14 @@ fn retry_after(response: &Response) -> Option<Duration> {
     parse_retry_after(response.headers().get(RETRY_AFTER)?.to_str().ok()?, SystemTime::now())
 }
 
+/// The pause that a server asks for; one that asks for more than the longest pause is asked again after that.
 fn parse_retry_after(text: &str, now: SystemTime) -> Option<Duration> {
-    if let Ok(seconds) = text.trim().parse() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let date = httpdate::parse_http_date(text.trim()).ok()?;
-    Some(date.duration_since(now).unwrap_or_default())
+    let asked = match text.trim().parse() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => httpdate::parse_http_date(text.trim()).ok()?.duration_since(now).unwrap_or_default(),
+    };
+    let [.., longest] = QueueName::LINK_PAUSES;
+    Some(asked.min(longest))
 }
 
 #[cfg(test)]
@@ -131,6 +134,8 @@ mod tests {
             (" 0 ", Some(0)),
             ("Sun, 09 Sep 2001 01:47:40 GMT", Some(60)),
             ("Sun, 09 Sep 2001 01:40:00 GMT", Some(0)),
+            ("9999999999999999999", Some(3600)),
+            ("Fri, 31 Dec 9999 23:59:59 GMT", Some(3600)),
             ("soon", None),
             ("-1", None),
         ] {

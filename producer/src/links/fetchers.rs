@@ -31,6 +31,8 @@ use crate::publisher::Publisher;
 /// Between two sessions, so that an outage does not burn the queue's delivery limit of 20.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// Between two looks at dead letters that are full.
+const FULL_PAUSE: Duration = Duration::from_secs(1);
 
 /// What the fetchers work with.
 #[derive(Clone)]
@@ -74,7 +76,12 @@ impl Fetchers {
             while !stop.is_requested() {
                 let mut settled = 0;
                 let session = Session { config: &config, world: &world, resolver: &resolver, guard: &guard, stop: &stop };
-                let Err(reason) = session.run(&mut settled).await else { return };
+                let ran = AssertUnwindSafe(session.run(&mut settled)).catch_unwind().await;
+                let reason = match ran {
+                    Ok(Ok(())) => return,
+                    Ok(Err(reason)) => reason.to_string(),
+                    Err(_) => "they panicked".to_owned(),
+                };
                 pause = if settled > 0 { FIRST_PAUSE } else { (pause * 2).min(LONGEST_PAUSE) };
                 tracing::warn!(%reason, pause_ms = pause.as_millis() as u64, "the fetchers start anew");
                 tokio::select! {
@@ -253,7 +260,21 @@ impl Fetch {
             attempts: Some(attempt),
             ..Letter::new(reason, detail)
         };
-        delivery.bury(letter).await?;
+        // While the dead letters are full, the job stays in hand: it would only come back to the same.
+        let mut told = false;
+        while let Err(error) = delivery.bury(letter.clone()).await {
+            if !matches!(error, QueueError::Full(_)) {
+                return Err(error);
+            }
+            if !std::mem::replace(&mut told, true) {
+                tracing::warn!(%error, "a link that is given up waits until the dead letters have room again");
+            }
+            tokio::select! {
+                () = tokio::time::sleep(FULL_PAUSE) => {}
+                () = self.stop.requested() => return Ok(()),
+            }
+            delivery.check().await?;
+        }
         delivery.settle(Settlement::Done).await
     }
 

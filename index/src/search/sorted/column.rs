@@ -148,6 +148,10 @@ impl<'a> KeyColumn<'a> {
                     let end = column.end();
                     from = first_number(end, |number| Ok(column.value(number)? >= *value))?.into();
                     above = first_number(end, |number| Ok(column.value(number)? > *value))?.into();
+                    // The largest number of all is below no other that could be looked at.
+                    if above == Local::from(u64::MAX) && end == u64::MAX && column.value(u64::MAX)? <= *value {
+                        above += 1;
+                    }
                 }
             }
         }
