@@ -90,6 +90,9 @@ pub enum SearchError {
         /// What is wrong with it, and what to do.
         detail: String,
     },
+    /// The time was over before it was done.
+    #[error("the deadline has passed")]
+    Deadline,
     /// The index cannot be read: a defect, or a broken disk.
     #[error("the index cannot be read: {0}")]
     Internal(TantivyError),
@@ -116,6 +119,7 @@ impl From<SearchError> for Failure {
         match error {
             SearchError::InvalidQuery(text) => Self::InvalidQuery(text),
             SearchError::InvalidRequest { field, detail } => Self::InvalidRequest { field: field.to_owned(), detail },
+            SearchError::Deadline => Self::Deadline,
             SearchError::Internal(error) => Self::Internal(error.to_string()),
         }
     }

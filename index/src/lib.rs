@@ -10,6 +10,7 @@
 
 mod aggregate;
 mod analysis;
+mod deadline;
 mod directory;
 mod document;
 mod error;
@@ -30,6 +31,7 @@ mod tests;
 mod word_counts;
 mod writer;
 
+pub use deadline::Limits;
 pub use error::{IndexError, SearchError};
 pub use merging::Merging;
 pub use partition::{Options, PartitionIndex, Size};

@@ -20,6 +20,7 @@ use warren_protocol::rpc::{DocumentParts, Fetch, Found, Hits, PartialHit, Rankin
 use warren_protocol::search::{SortKey, SortValue};
 
 use crate::aggregate::aggregate;
+use crate::deadline::Limits;
 use crate::error::SearchError;
 use crate::highlight::Highlighter;
 use crate::partition::PartitionIndex;
@@ -59,9 +60,8 @@ impl PartitionIndex {
 }
 
 impl View {
-    /// The hits of a search, in its order. The documents and passages that come along have `max_bytes` at most: the hits that come after
-    /// that is reached have no document.
-    pub fn search(&self, search: &Search, max_bytes: usize) -> Result<Hits, SearchError> {
+    /// The hits of a search, in its order; those that come after the bytes of the limits are used up have no document.
+    pub fn search(&self, search: &Search, limits: &Limits) -> Result<Hits, SearchError> {
         let plan = self.plan(&search.query, search.filter.as_ref())?;
         let basis = match &search.ranking {
             // Counts depend on nothing.
@@ -72,7 +72,7 @@ impl View {
             Ranking::Only => Some(basis.of_plan(&plan)?),
             _ => None,
         };
-        let query = plan.query();
+        let query = limits.guard(plan.query());
         // Counting in the same pass would score every match; without scores a second pass is far cheaper than that.
         let total = if search.count { Some(self.searcher.search(&*query, &Count)? as u64) } else { None };
         let ranked = if search.sort.is_empty() && search.ranking == Ranking::Occurrences {
@@ -84,8 +84,10 @@ impl View {
         } else {
             sorted::first(&plan, &*query, &basis, self.index.fields(), search)?
         };
-        let hits = self.with_documents(ranked, &plan, &search.document, max_bytes)?;
+        limits.check()?;
+        let hits = self.with_documents(ranked, &plan, &search.document, limits)?;
         let aggregations = search.aggregations.as_ref().map(|request| self.aggregate(request, &*query)).transpose()?;
+        limits.check()?;
         Ok(Hits { total, hits, view: None, aggregations, statistics })
     }
 
@@ -102,14 +104,15 @@ impl View {
         ranked: Vec<Ranked>,
         plan: &Plan,
         wanted: &DocumentParts,
-        max_bytes: usize,
+        limits: &Limits,
     ) -> Result<Vec<PartialHit>, SearchError> {
         let reader = self.documents(plan, wanted)?;
-        let mut left = Some(max_bytes);
+        let mut left = Some(limits.bytes);
         let mut hits = Vec::with_capacity(ranked.len());
         for Ranked { id, score, values, address } in ranked {
             let mut found = None;
             if let Some(bytes) = left {
+                limits.check()?;
                 let document = reader.read(address)?;
                 left = bytes.checked_sub(size(&document));
                 found = left.map(|_| document);
@@ -119,9 +122,9 @@ impl View {
         Ok(hits)
     }
 
-    /// Documents by their ids, in the order of the ids, `None` for those that are not there: the first ones, as many as `max_bytes` hold,
-    /// and at least one.
-    pub fn fetch(&self, fetch: &Fetch, max_bytes: usize) -> Result<Vec<Option<Found>>, SearchError> {
+    /// Documents by their ids, in the order of the ids, `None` for those that are not there: the first ones, as many as the bytes of the
+    /// limits hold, and at least one.
+    pub fn fetch(&self, fetch: &Fetch, limits: &Limits) -> Result<Vec<Option<Found>>, SearchError> {
         let plan = match &fetch.query {
             Some(query) => self.plan(query, None)?,
             None => self.plan(&Query::all(), None)?,
@@ -129,10 +132,11 @@ impl View {
         let reader = self.documents(&plan, &fetch.document)?;
         let (mut documents, mut bytes) = (Vec::new(), 0);
         for id in &fetch.ids {
+            limits.check()?;
             let found = self.find(id)?.map(|address| reader.read(address)).transpose()?;
             bytes += found.as_ref().map_or(0, size);
             documents.push(found);
-            if bytes >= max_bytes {
+            if bytes >= limits.bytes {
                 break;
             }
         }

@@ -16,6 +16,7 @@ mod suggestions;
 mod writing;
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 use warren_protocol::batch::{Header, Kind, WriterId};
@@ -25,7 +26,7 @@ use warren_protocol::search::Highlight;
 use warren_protocol::writer::WriterTable;
 use warren_protocol::{IndexDefinition, Query};
 
-use crate::{Checkpoint, LastMessage, Options, PartitionIndex, SearchError};
+use crate::{Checkpoint, LastMessage, Limits, Options, PartitionIndex, SearchError};
 
 fn definition(json: &str) -> IndexDefinition {
     IndexDefinition::from_json(json.as_bytes()).unwrap()
@@ -89,14 +90,19 @@ trait Searching {
 
 impl Searching for PartitionIndex {
     fn search(&self, spec: &SearchSpec) -> Result<Hits, SearchError> {
-        self.view().search(&spec.search(), spec.max_bytes)
+        self.view().search(&spec.search(), &limits(spec.max_bytes))
     }
 
     fn fetch(&self, ids: &[String], highlight: Option<&Query>) -> Result<Vec<Option<Found>>, SearchError> {
         let document = DocumentParts { fields: None, highlight: highlight.map(|_| Highlight::default()) };
         let query = highlight.cloned();
-        self.view().fetch(&Fetch { ids: ids.to_vec(), view: None, document, query }, usize::MAX)
+        self.view().fetch(&Fetch { ids: ids.to_vec(), view: None, document, query }, &limits(usize::MAX))
     }
+}
+
+/// So many bytes, and more time than any test takes.
+fn limits(bytes: usize) -> Limits {
+    Limits { bytes, deadline: Instant::now() + Duration::from_secs(600) }
 }
 
 fn parsed(query: &str) -> Query {

@@ -244,6 +244,14 @@ impl Query {
         self.root.kind == Kind::All
     }
 
+    /// The clauses that are scored by statistics of the index, each as a query of its own and once: whatever it stands among, a clause is scored
+    /// by the same.
+    pub fn scored_by_statistics(&self) -> Vec<Self> {
+        let mut found = Vec::new();
+        scored_clauses(&self.root, false, &mut found);
+        found
+    }
+
     /// The same, with words that may be off by typos.
     #[must_use]
     pub fn tolerating_typos(mut self) -> Self {
@@ -255,6 +263,28 @@ impl Query {
 impl Default for Query {
     fn default() -> Self {
         Self::all()
+    }
+}
+
+fn scored_clauses(clause: &Clause, lenient: bool, found: &mut Vec<Query>) {
+    match &clause.kind {
+        Kind::Bool(inner) => inner.must.iter().chain(inner.should.iter()).for_each(|each| scored_clauses(each, lenient, found)),
+        Kind::Lenient(inner) => inner.iter().for_each(|each| scored_clauses(each, true, found)),
+        Kind::Match { .. } | Kind::Phrase { .. } | Kind::Terms { .. } => {
+            let clause = Clause::from(clause.kind.clone());
+            let root = if lenient { Kind::Lenient(clause.into()).into() } else { clause };
+            if found.iter().all(|other| other.root != root) {
+                found.push(Query { root });
+            }
+        }
+        // One score for all that match, or none.
+        Kind::All
+        | Kind::Nothing
+        | Kind::Constant(_)
+        | Kind::Range { .. }
+        | Kind::Pattern { .. }
+        | Kind::Exists { .. }
+        | Kind::Ids(_) => {}
     }
 }
 

@@ -21,6 +21,8 @@ pub use statistics::Statistics;
 
 /// The version of what this program writes.
 pub const VERSION: u8 = 2;
+/// The most queries of which one question asks the statistics: each is planned by itself.
+pub const MAX_STATISTICS: usize = 16;
 
 /// Requests that share one message.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -51,10 +53,10 @@ pub enum Question {
     Search(Box<Search>),
     /// Documents by their ids.
     Fetch(Fetch),
-    /// What the scores of a query depend on, in this partition.
+    /// What the scores of queries depend on, in this partition.
     Statistics {
-        /// The query.
-        query: Query,
+        /// The queries, [`MAX_STATISTICS`] at most.
+        queries: Vec<Query>,
     },
     /// Words like those that are being typed.
     Suggest(Typed),
@@ -152,8 +154,8 @@ pub enum Answer {
     /// To `Fetch`: in the order of the ids, `None` for those that are not there. It may end early, with at least one, where
     /// the reply would grow too large: ask again for the rest.
     Documents(Vec<Option<Found>>),
-    /// To `Statistics`.
-    Statistics(Statistics),
+    /// To `Statistics`: in the order of the queries.
+    Statistics(Vec<Statistics>),
     /// To `Suggest`.
     Suggestions(Suggestions),
     /// To `Merge`.
@@ -238,8 +240,8 @@ pub enum Failure {
     /// The worker does not hold the partition (any more).
     #[error("the worker does not hold this partition")]
     NotHere,
-    /// Its turn came after the deadline.
-    #[error("the deadline had passed before the search could start")]
+    /// Its turn came after the deadline, or it was not done by then.
+    #[error("the deadline passed before the search was done")]
     Deadline,
     /// A defect: the search panicked, or the index cannot be read.
     #[error("the search failed: {0}")]
@@ -415,8 +417,11 @@ mod tests {
             ..plain()
         };
         let fetch = Fetch { ids: vec!["a".into()], view: Some(7), query: Some(web_server()), ..Fetch::default() };
-        let mut request =
-            request(vec![Question::Search(search.into()), Question::Fetch(fetch), Question::Statistics { query: web_server() }]);
+        let mut request = request(vec![
+            Question::Search(search.into()),
+            Question::Fetch(fetch),
+            Question::Statistics { queries: vec![web_server()] },
+        ]);
         request.items[0].at_least = Some(Position(12));
         request
     }
@@ -441,7 +446,7 @@ mod tests {
         let hits =
             Hits { total: None, hits: vec![hit], view: Some(7), aggregations: Some(vec![1]), statistics: Some(statistics()) };
         let mut reply = reply(hits);
-        reply.answers.push(Ok(Answer::Statistics(statistics())));
+        reply.answers.push(Ok(Answer::Statistics(vec![statistics()])));
         reply.answers.push(Err(Failure::Behind(Position(12))));
         reply.answers.push(Err(Failure::InvalidRequest { field: "sort".into(), detail: "no".into() }));
         reply

@@ -72,23 +72,26 @@ impl FanOut {
         Ok(gathered)
     }
 
-    /// The statistics of a query, summed over the partitions that answer before `deadline`; and whether all did.
+    /// The statistics of each of some queries, summed over the partitions that answer before `deadline`; and whether all did.
     pub(crate) async fn statistics(
         &self,
         index: &Entry,
-        query: &Query,
+        queries: Vec<Query>,
         deadline: Instant,
-    ) -> Result<(Statistics, bool), Refused> {
-        let mut sum = Statistics::default();
-        let question = Question::Statistics { query: query.clone() };
+    ) -> Result<(Vec<Statistics>, bool), Refused> {
+        let mut sums = vec![Statistics::default(); queries.len()];
+        let question = Question::Statistics { queries };
         let whatever = AtLeast::default();
         let failed = self.each(index, &question, &whatever, deadline, |_, Answered { answer, .. }| {
-            let Answer::Statistics(statistics) = answer else { return Err(another_question()) };
-            sum.add(statistics);
+            let Answer::Statistics(found) = answer else { return Err(another_question()) };
+            if found.len() != sums.len() {
+                return Err(another_question());
+            }
+            sums.iter_mut().zip(found).for_each(|(sum, statistics)| sum.add(statistics));
             Ok(deadline)
         });
         let complete = failed.await?.is_empty();
-        Ok((sum, complete))
+        Ok((sums, complete))
     }
 
     /// Asks all partitions and takes their answers, each of which may bring the end forward. Returns the partitions without one, by number.

@@ -126,7 +126,7 @@ impl QueryService {
         match request.scoring {
             Scoring::Occurrences => return Ok(Ranking::Occurrences),
             Scoring::Local => return Ok(Ranking::Local),
-            Scoring::Global if !scored || query.is_all() => return Ok(Ranking::Local),
+            Scoring::Global if !scored => return Ok(Ranking::Local),
             Scoring::Global => {}
         }
         if let Some(statistics) = carried {
@@ -136,7 +136,7 @@ impl QueryService {
             return Ok(Ranking::Only);
         }
         let statistics = self.shared.statistics.get(&self.shared.fan_out, index, query, deadline).await?;
-        Ok(Ranking::Global((*statistics).clone()))
+        Ok(statistics.map_or(Ranking::Local, Ranking::Global))
     }
 
     /// One document as it was published.

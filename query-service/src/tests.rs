@@ -158,7 +158,7 @@ fn found(id: &str) -> Found {
 }
 
 fn statistics(partition: u32) -> Answer {
-    Answer::Statistics(Statistics { documents: 2 + u64::from(partition), ..Statistics::default() })
+    Answer::Statistics(vec![Statistics { documents: 2 + u64::from(partition), ..Statistics::default() }])
 }
 
 /// Partition p holds d{p} with score p + 1, and e{p} with score 1, whatever the query.

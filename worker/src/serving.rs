@@ -8,11 +8,11 @@ use futures_util::StreamExt;
 use futures_util::future::join_all;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
-use warren_index::{SearchError, View};
+use warren_index::{Limits, SearchError, View};
 use warren_protocol::PartitionId;
 use warren_protocol::merging::MergeState;
 use warren_protocol::ports::{RpcCall, RpcTarget};
-use warren_protocol::rpc::{Answer, Failure, Item, Message, Question, Reply, Request, VERSION};
+use warren_protocol::rpc::{Answer, Failure, Item, MAX_STATISTICS, Message, Question, Reply, Request, VERSION};
 
 use crate::Shared;
 
@@ -78,7 +78,7 @@ async fn answer_item(shared: &Arc<Shared>, item: Item, deadline: Instant) -> Res
         // It says in time that it cannot.
         Some(position) => replica.index_at(position, deadline - reply_margin(deadline)).await?,
     };
-    let (worker, max_bytes) = (shared.clone(), shared.config.max_answer_bytes.get() as usize);
+    let worker = shared.clone();
     match item.question {
         Question::Suggest(typed) => {
             shared.pool.run(deadline, move || answered(index.suggest(&typed).map(Answer::Suggestions))).await
@@ -92,7 +92,7 @@ async fn answer_item(shared: &Arc<Shared>, item: Item, deadline: Instant) -> Res
             };
             shared.pool.run(deadline, state).await
         }
-        question => shared.pool.run(deadline, move || answer(&worker, index.view(), question, max_bytes, deadline)).await,
+        question => shared.pool.run(deadline, move || answer(&worker, index.view(), question, deadline)).await,
     }
 }
 
@@ -101,9 +101,10 @@ fn reply_margin(deadline: Instant) -> Duration {
     (deadline.saturating_duration_since(Instant::now()) / 10).min(LONGEST_MARGIN)
 }
 
-fn answer(shared: &Shared, view: View, question: Question, max_bytes: usize, deadline: Instant) -> Result<Answer, Failure> {
+fn answer(shared: &Shared, view: View, question: Question, deadline: Instant) -> Result<Answer, Failure> {
+    let limits = Limits { bytes: shared.config.max_answer_bytes.get() as usize, deadline: deadline.into() };
     let found = match question {
-        Question::Search(search) => view.search(&search, max_bytes).map(|mut hits| {
+        Question::Search(search) => view.search(&search, &limits).map(|mut hits| {
             if hits.hits.iter().any(|hit| hit.found.is_none()) {
                 hits.view = shared.views.keep(view, deadline);
             }
@@ -111,9 +112,14 @@ fn answer(shared: &Shared, view: View, question: Question, max_bytes: usize, dea
         }),
         Question::Fetch(fetch) => {
             let seen = fetch.view.and_then(|name| shared.views.get(name)).unwrap_or(view);
-            seen.fetch(&fetch, max_bytes).map(Answer::Documents)
+            seen.fetch(&fetch, &limits).map(Answer::Documents)
         }
-        Question::Statistics { query } => view.statistics(&query).map(Answer::Statistics),
+        Question::Statistics { queries } => queries
+            .iter()
+            .take(MAX_STATISTICS)
+            .map(|query| view.statistics(query))
+            .collect::<Result<_, _>>()
+            .map(Answer::Statistics),
         Question::Suggest(_) | Question::Merge { .. } => return Err(Failure::Internal("this is no search".to_owned())),
     };
     answered(found)

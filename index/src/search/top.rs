@@ -4,7 +4,8 @@
 //! wanted; only if that one may be equal to the last that is wanted, a second pass looks at all that may be equal to it.
 
 use std::cmp::{Ordering, Reverse};
-use std::collections::BinaryHeap;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BinaryHeap};
 
 use tantivy::query::{Bm25StatisticsProvider, EnableScoring, Query, Weight};
 use tantivy::schema::Field;
@@ -56,10 +57,7 @@ pub(super) fn best(
             ranked = search.second_pass(wanted, last)?;
         }
     }
-    let mut best = with_ids(searcher, ranked)?;
-    best.sort_unstable_by(|(left, one), (right, other)| right.total_cmp(left).then_with(|| one.id.cmp(&other.id)));
-    best.truncate(wanted);
-    Ok(best.into_iter().map(|(_, ranked)| ranked).collect())
+    Ok(in_order(searcher, ranked, wanted)?)
 }
 
 struct Search<'a> {
@@ -304,14 +302,50 @@ fn skews(basis: &Basis<'_>, texts: &[Field]) -> Result<Vec<f64>, TantivyError> {
     Ok(skews)
 }
 
-fn with_ids(searcher: &Searcher, mut ranked: Vec<(f32, DocAddress)>) -> Result<Vec<(f32, Ranked)>, TantivyError> {
-    ranked.sort_unstable_by_key(|(_, address)| *address);
-    let mut best = Vec::with_capacity(ranked.len());
-    for of_segment in ranked.chunk_by(|(_, left), (_, right)| left.segment_ord == right.segment_ord) {
-        let ids = IdColumn::open(searcher.segment_reader(of_segment[0].1.segment_ord))?;
-        for (score, address) in of_segment {
-            let id = ids.text(ids.ordinal(address.doc_id))?;
-            best.push((*score, Ranked { id, score: Some(*score), values: Vec::new(), address: *address }));
+/// The first `wanted` of these, by score and id.
+///
+/// To read an id takes longer than to find most documents. So of those that are equal to the last one, of which there may be as many in each
+/// segment, only the first ids are read: within a segment, their ordinals tell which those are.
+fn in_order(searcher: &Searcher, mut ranked: Vec<(f32, DocAddress)>, wanted: usize) -> Result<Vec<Ranked>, TantivyError> {
+    ranked.sort_unstable_by(|(left, _), (right, _)| right.total_cmp(left));
+    let Some((last, _)) = ranked[..wanted.min(ranked.len())].last().copied() else {
+        return Ok(Vec::new());
+    };
+    let mut segments = BTreeMap::new();
+    for (_, address) in &ranked {
+        if let Entry::Vacant(segment) = segments.entry(address.segment_ord) {
+            segment.insert(IdColumn::open(searcher.segment_reader(address.segment_ord))?);
+        }
+    }
+    let named = |score: f32, address: DocAddress, id: String| Ranked { id, score: Some(score), values: Vec::new(), address };
+    let (better, rest) = ranked.split_at(ranked.partition_point(|(score, _)| *score > last));
+    let mut best = Vec::with_capacity(wanted);
+    for &(score, address) in better {
+        let ids = &segments[&address.segment_ord];
+        best.push(named(score, address, ids.text(ids.ordinal(address.doc_id))?));
+    }
+    best.sort_unstable_by(|one, other| {
+        let by_score = other.score.unwrap_or_default().total_cmp(&one.score.unwrap_or_default());
+        by_score.then_with(|| one.id.cmp(&other.id))
+    });
+    let mut equal = BTreeMap::<u32, Vec<(u64, DocAddress)>>::new();
+    for &(_, address) in rest.iter().take_while(|(score, _)| *score == last) {
+        let ordinal = segments[&address.segment_ord].ordinal(address.doc_id);
+        equal.entry(address.segment_ord).or_default().push((ordinal, address));
+    }
+    let mut heads = BinaryHeap::with_capacity(equal.len());
+    for (segment, documents) in &mut equal {
+        documents.sort_unstable_by(|left, right| right.cmp(left));
+        if let Some((ordinal, address)) = documents.pop() {
+            heads.push(Reverse((segments[segment].text(ordinal)?, address)));
+        }
+    }
+    while best.len() < wanted
+        && let Some(Reverse((id, address))) = heads.pop()
+    {
+        best.push(named(last, address, id));
+        if let Some((ordinal, next)) = equal.get_mut(&address.segment_ord).and_then(Vec::pop) {
+            heads.push(Reverse((segments[&address.segment_ord].text(ordinal)?, next)));
         }
     }
     Ok(best)

@@ -9,7 +9,7 @@ use warren_protocol::rpc::{Hits, PartialHit, Place, Ranking, Search, Statistics}
 use warren_protocol::search::{Missing, SortBy, SortKey};
 use warren_protocol::{DocumentId, IndexDefinition, Query, partition_of};
 
-use super::{Random, checkpoint, definition, open};
+use super::{Random, checkpoint, definition, limits, open};
 use crate::{PartitionIndex, PartitionWriter};
 
 const DEFINITION: &str = r#"{"fields":{"title":{"type":"text","analyzer":"english","boost":2.5},"body":{"type":"text"},
@@ -90,7 +90,7 @@ impl Cut {
         }
         let mut all = Hits { total: Some(0), ..Hits::default() };
         for (index, ..) in &self.partitions {
-            let found = index.view().search(&search, usize::MAX).map_err(|error| error.to_string())?;
+            let found = index.view().search(&search, &limits(usize::MAX)).map_err(|error| error.to_string())?;
             all.total = all.total.zip(found.total).map(|(left, right)| left + right);
             all.hits.extend(found.hits);
         }

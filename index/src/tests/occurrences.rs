@@ -6,7 +6,7 @@ use tempfile::TempDir;
 use warren_protocol::rpc::{Place, Ranking, Search};
 use warren_protocol::search::SortValue;
 
-use super::{Random, checkpoint, definition, filled, open, parsed};
+use super::{Random, checkpoint, definition, filled, limits, open, parsed};
 use crate::PartitionIndex;
 
 const DEFINITION: &str = r#"{"dynamic":false,"fields":{"title":{"type":"text","boost":3},"body":{"type":"text"},
@@ -14,7 +14,7 @@ const DEFINITION: &str = r#"{"dynamic":false,"fields":{"title":{"type":"text","b
 
 fn counted(index: &PartitionIndex, query: &str, hits: u32, after: Option<Place>) -> Vec<(String, f32)> {
     let search = Search { query: parsed(query), hits, count: true, after, ranking: Ranking::Occurrences, ..Search::default() };
-    let found = index.view().search(&search, usize::MAX).unwrap();
+    let found = index.view().search(&search, &limits(usize::MAX)).unwrap();
     found.hits.into_iter().map(|hit| (hit.id, hit.score.unwrap())).collect()
 }
 

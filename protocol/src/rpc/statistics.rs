@@ -26,4 +26,16 @@ impl Statistics {
             *self.terms.entry(term).or_default() += documents;
         }
     }
+
+    /// Joins those of another query over the same documents.
+    pub fn join(&mut self, other: &Self) {
+        self.documents = self.documents.max(other.documents);
+        self.words.extend(&other.words);
+        self.terms.extend(other.terms.iter().map(|(term, documents)| (term.clone(), *documents)));
+    }
+
+    /// About how much memory they take, in bytes.
+    pub fn size(&self) -> usize {
+        size_of::<Self>() + self.words.len() * 16 + self.terms.keys().map(|term| term.len() + 32).sum::<usize>()
+    }
 }
