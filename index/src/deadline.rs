@@ -166,7 +166,9 @@ mod tests {
         let index = Index::create_in_ram(Schema::builder().build());
         let mut writer = index.writer_with_num_threads(1, 15_000_000).unwrap();
         let documents = 4 * STRIDE;
-        (0..documents).for_each(|_| drop(writer.add_document(TantivyDocument::new()).unwrap()));
+        for _ in 0..documents {
+            writer.add_document(TantivyDocument::new()).unwrap();
+        }
         writer.commit().unwrap();
         let searcher = index.reader().unwrap().searcher();
         let in_time = Limits { bytes: 0, deadline: Instant::now() + std::time::Duration::from_secs(600) };
