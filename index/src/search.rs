@@ -16,7 +16,7 @@ use tantivy::schema::{IndexRecordOption, Value};
 use tantivy::{DocAddress, Searcher, TERMINATED, TantivyDocument, TantivyError, Term};
 use warren_protocol::Query;
 use warren_protocol::aggregations::Aggregations;
-use warren_protocol::rpc::{DocumentParts, Fetch, Found, Hits, PartialHit, Ranking, Search, Statistics};
+use warren_protocol::rpc::{DocumentParts, Fetch, Found, Hits, PartialHit, Ranking, Search, Statistics, key_bytes};
 use warren_protocol::search::{SortKey, SortValue};
 
 use crate::aggregate::aggregate;
@@ -27,6 +27,10 @@ use crate::partition::PartitionIndex;
 use crate::parts::Parts;
 use crate::query::Plan;
 use statistics::Basis;
+
+/// For each byte that may come along with hits, so many bytes of documents are read: parts and passages are small, and the documents that they are
+/// taken from may be large.
+const READ_FOR_EACH: usize = 16;
 
 /// What one commit made visible, for as long as it is held.
 #[derive(Clone)]
@@ -60,7 +64,8 @@ impl PartitionIndex {
 }
 
 impl View {
-    /// The hits of a search, in its order; those that come after the bytes of the limits are used up have no document.
+    /// The hits of a search, in its order. They have the bytes of the limits at most with the documents and passages that come along: the hits
+    /// that come after those are used up have no document.
     pub fn search(&self, search: &Search, limits: &Limits) -> Result<Hits, SearchError> {
         let plan = self.plan(&search.query, search.filter.as_ref())?;
         let basis = match &search.ranking {
@@ -106,15 +111,16 @@ impl View {
         wanted: &DocumentParts,
         limits: &Limits,
     ) -> Result<Vec<PartialHit>, SearchError> {
-        let reader = self.documents(plan, wanted)?;
-        let mut left = Some(limits.bytes);
+        let mut reader = self.documents(plan, wanted, limits.bytes)?;
+        let keys: usize = ranked.iter().map(|hit| key_bytes(&hit.id, &hit.values)).sum();
+        let mut left = limits.bytes.checked_sub(keys);
         let mut hits = Vec::with_capacity(ranked.len());
         for Ranked { id, score, values, address } in ranked {
             let mut found = None;
-            if let Some(bytes) = left {
+            if let Some(bytes) = left.filter(|_| !reader.is_exhausted()) {
                 limits.check()?;
                 let document = reader.read(address)?;
-                left = bytes.checked_sub(size(&document));
+                left = bytes.checked_sub(document.bytes());
                 found = left.map(|_| document);
             }
             hits.push(PartialHit { id, score, sort: values, found });
@@ -129,14 +135,17 @@ impl View {
             Some(query) => self.plan(query, None)?,
             None => self.plan(&Query::all(), None)?,
         };
-        let reader = self.documents(&plan, &fetch.document)?;
+        let mut reader = self.documents(&plan, &fetch.document, limits.bytes)?;
         let (mut documents, mut bytes) = (Vec::new(), 0);
         for id in &fetch.ids {
             limits.check()?;
             let found = self.find(id)?.map(|address| reader.read(address)).transpose()?;
-            bytes += found.as_ref().map_or(0, size);
+            bytes += found.as_ref().map_or(0, Found::bytes);
+            if bytes > limits.bytes && !documents.is_empty() {
+                break;
+            }
             documents.push(found);
-            if bytes >= limits.bytes {
+            if reader.is_exhausted() {
                 break;
             }
         }
@@ -152,10 +161,11 @@ impl View {
         Plan::new(query, filter, self.index.fields(), self.index.tantivy().tokenizers())
     }
 
-    fn documents<'a>(&'a self, plan: &Plan, wanted: &'a DocumentParts) -> Result<Documents<'a>, SearchError> {
+    fn documents<'a>(&'a self, plan: &Plan, wanted: &'a DocumentParts, max_bytes: usize) -> Result<Documents<'a>, SearchError> {
         let (fields, analyzers) = (self.index.fields(), self.index.tantivy().tokenizers());
         let highlighter = wanted.highlight.as_ref().map(|options| Highlighter::new(&plan.sought, options, analyzers, fields));
-        Ok(Documents { view: self, parts: wanted.fields.as_deref().map(Parts::new), highlighter: highlighter.transpose()? })
+        let (parts, unread) = (wanted.fields.as_deref().map(Parts::new), max_bytes.saturating_mul(READ_FOR_EACH));
+        Ok(Documents { view: self, parts, highlighter: highlighter.transpose()?, unread })
     }
 
     fn find(&self, id: &str) -> Result<Option<DocAddress>, SearchError> {
@@ -181,10 +191,17 @@ struct Documents<'a> {
     view: &'a View,
     parts: Option<Parts<'a>>,
     highlighter: Option<Highlighter<'a>>,
+    /// How many bytes of documents may still be read.
+    unread: usize,
 }
 
 impl Documents<'_> {
-    fn read(&self, address: DocAddress) -> Result<Found, SearchError> {
+    /// Whether as much was read as may be at once.
+    fn is_exhausted(&self) -> bool {
+        self.unread == 0
+    }
+
+    fn read(&mut self, address: DocAddress) -> Result<Found, SearchError> {
         let seeks = self.highlighter.as_ref().is_some_and(|highlighter| !highlighter.is_idle());
         if !seeks && self.parts.as_ref().is_some_and(Parts::is_none) {
             return Ok(Found { body: b"{}".to_vec(), highlights: Default::default() });
@@ -192,6 +209,7 @@ impl Documents<'_> {
         let document: TantivyDocument = self.view.searcher.doc(address)?;
         let source = document.get_first(self.view.index.fields().source).and_then(|value| value.as_bytes()).map(<[u8]>::to_vec);
         let source = source.ok_or_else(|| TantivyError::InternalError(format!("{address:?} has no source")))?;
+        self.unread = self.unread.saturating_sub(source.len());
         let highlights = self.highlighter.as_ref().map(|highlighter| highlighter.passages(&source)).unwrap_or_default();
         let body = match &self.parts {
             Some(parts) => parts.of(&source),
@@ -199,9 +217,4 @@ impl Documents<'_> {
         };
         Ok(Found { body, highlights })
     }
-}
-
-fn size(document: &Found) -> usize {
-    let passages = document.highlights.iter().map(|(name, texts)| name.len() + texts.iter().map(String::len).sum::<usize>());
-    document.body.len() + passages.sum::<usize>()
 }

@@ -3,6 +3,7 @@
 //! `'W' kind version=2 │ postcard`. Golden files pin the forms. Version 1 is still read, and answered in its own form, so workers are
 //! updated before query services.
 
+mod size;
 mod statistics;
 mod v1;
 
@@ -17,12 +18,16 @@ use crate::query::Query;
 use crate::search::{Highlight, Highlights, SortBy, SortKey, SortValue};
 use crate::suggest::{Suggestions, Typed};
 
+pub use size::key_bytes;
 pub use statistics::Statistics;
 
 /// The version of what this program writes.
 pub const VERSION: u8 = 2;
 /// The most queries of which one question asks the statistics: each is planned by itself.
 pub const MAX_STATISTICS: usize = 16;
+
+/// The largest reply: brokers since RabbitMQ 4.0 take messages of at most 16 MiB, and close the channel of a larger one.
+pub const MAX_REPLY_BYTES: usize = 15 << 20;
 
 /// Requests that share one message.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

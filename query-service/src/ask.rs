@@ -1,4 +1,4 @@
-//! One question to one partition. If the answer takes long, a worker that serves the partition is asked directly, and then
+//! One question to one partition. If the answer takes long and several workers serve the partition, one of them is asked directly, and then
 //! another one: so a worker that is frozen, or dies, costs a moment and not the search.
 
 use std::time::{Duration, Instant};
@@ -26,27 +26,25 @@ const LOOK: Duration = Duration::from_millis(250);
 /// Why a partition has no answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum AskError {
-    /// The request is at fault: every partition says so.
+    /// The request is at fault, or asks for too much: no partition needs to be waited for.
     Refused(Refused),
     /// Anything else, for people.
     Failed(String),
 }
 
-/// A request that no partition can answer.
+/// A request that is not answered, whatever the other partitions say; and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Refused {
-    /// The query cannot be understood, for this reason.
-    Query(String),
-    /// Another part of it is wrong, for this reason.
-    Part { field: String, detail: String },
-}
+pub(crate) struct Refused(pub(crate) Problem);
 
 impl From<Refused> for Problem {
+    fn from(Refused(problem): Refused) -> Self {
+        problem
+    }
+}
+
+impl From<Refused> for AskError {
     fn from(refused: Refused) -> Self {
-        match refused {
-            Refused::Query(detail) => Self::new(Code::InvalidQuery, detail).with_field("query"),
-            Refused::Part { field, detail } => Self::new(Code::InvalidRequest, detail).with_field(field),
-        }
+        Self::Refused(refused)
     }
 }
 
@@ -54,7 +52,8 @@ impl AskError {
     /// For people.
     pub(crate) fn reason(self) -> String {
         match self {
-            Self::Refused(Refused::Query(reason) | Refused::Part { detail: reason, .. }) | Self::Failed(reason) => reason,
+            Self::Refused(Refused(problem)) => problem.detail,
+            Self::Failed(reason) => reason,
         }
     }
 }
@@ -64,6 +63,8 @@ pub(crate) struct Answered {
     /// Who gave it.
     pub worker: WorkerId,
     pub answer: Answer,
+    /// How large the message was that brought it.
+    pub bytes: usize,
 }
 
 impl FanOut {
@@ -109,7 +110,9 @@ impl FanOut {
                     Err(error) => return Err(error),
                 },
                 _ = others.tick(), if asked.len() < MAX_WAYS => {
-                    let next = self.another(partition, &asked).filter(|_| self.budget.spend());
+                    // Whoever serves it alone has the question, and would only work twice.
+                    let several = self.roster.servers(partition) > 1;
+                    let next = self.another(partition, &asked).filter(|_| several && self.budget.spend());
                     if next.is_none() {
                         others.reset_after(LOOK);
                     }
@@ -170,11 +173,13 @@ impl FanOut {
             let item = Item { index, partition: partition.partition, at_least, question };
             let request = Request { remaining_ms, items: vec![item] }.encode().map_err(|error| failed(error.to_string()))?;
             let reply = self.rpc.call(target, request, deadline).await.map_err(|error| failed(error.to_string()))?;
+            let bytes = reply.len();
             let Reply { worker, mut answers } = Reply::decode(&reply).map_err(|error| failed(error.to_string()))?;
+            let refused = |code, field: &str, detail| Err(Refused(Problem::new(code, detail).with_field(field)).into());
             return match answers.pop() {
-                Some(Ok(answer)) if answers.is_empty() => Ok(Answered { worker, answer }),
-                Some(Err(Failure::InvalidQuery(detail))) => Err(AskError::Refused(Refused::Query(detail))),
-                Some(Err(Failure::InvalidRequest { field, detail })) => Err(AskError::Refused(Refused::Part { field, detail })),
+                Some(Ok(answer)) if answers.is_empty() => Ok(Answered { worker, answer, bytes }),
+                Some(Err(Failure::InvalidQuery(detail))) => refused(Code::InvalidQuery, "query", detail),
+                Some(Err(Failure::InvalidRequest { field, detail })) => refused(Code::InvalidRequest, &field, detail),
                 Some(Err(Failure::Behind(_))) if Instant::now() + BEHIND * 4 < deadline => {
                     tokio::time::sleep(BEHIND).await;
                     continue;

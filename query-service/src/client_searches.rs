@@ -20,6 +20,7 @@ use warren_service::config::Config;
 use warren_service::{Stop, http};
 
 use crate::QueryService;
+use crate::memory::Kept;
 
 /// The largest request, as over HTTP.
 const MAX_REQUEST_BYTES: usize = 2 << 20;
@@ -136,14 +137,15 @@ impl QueryService {
             tracing::debug!(index = call.request.index, "a search over AMQP had expired before it could start");
             return sent(call.discard().await);
         }
-        let answer = self.answer_to(&call, remaining).await.and_then(|response| encoded(&response));
-        let reply = answer.unwrap_or_else(|problem| as_reply(&problem));
+        let answer =
+            self.answer_to(&call, remaining).await.and_then(|Kept { response, held }| Ok((encoded(&response)?, Some(held))));
+        let (reply, _held) = answer.unwrap_or_else(|problem| (as_reply(&problem), None));
         // Counted first: whoever has the reply finds it counted.
         counts.answered.fetch_add(1, Ordering::Relaxed);
         sent(call.reply(reply).await);
     }
 
-    async fn answer_to(&self, call: &ClientCall, remaining: Option<Duration>) -> Result<SearchResponse, Problem> {
+    async fn answer_to(&self, call: &ClientCall, remaining: Option<Duration>) -> Result<Kept<SearchResponse>, Problem> {
         let request = &call.request;
         if let Some(encoding) = request.content_encoding.as_deref().filter(|encoding| !is_plain(encoding)) {
             let detail = format!("content_encoding is {encoding:?}: publish the JSON as it is");

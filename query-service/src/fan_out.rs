@@ -8,13 +8,15 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use warren_protocol::catalog::Entry;
 use warren_protocol::ports::{Position, RpcTarget, SearchRpc, WorkerId};
-use warren_protocol::rpc::{Answer, Fetch, Found, Hits, Question, Search, Statistics};
+use warren_protocol::rpc::{Answer, Fetch, Found, Hits, PartialHit, Question, Search, Statistics};
 use warren_protocol::search::PartitionFailure;
 use warren_protocol::{PartitionId, Query};
 use warren_service::Roster;
 
 use crate::ask::{Answered, AskError, Refused, TOO_LATE};
 use crate::at_least::AtLeast;
+use crate::cursor::Places;
+use crate::memory::Held;
 use crate::pace::{Budget, Paces};
 
 /// What the partitions found.
@@ -50,20 +52,23 @@ impl FanOut {
         Self { rpc, roster, paces: Paces::default(), budget: Budget::new() }
     }
 
-    /// Asks all partitions for hits, each of what it has seen at least. Returns when all have answered, or at `deadline`;
+    /// Asks all partitions for hits, each of those behind its place and of what it has seen at least. Returns when all have answered, or at `deadline`;
     /// already at `patience` if an answer came without some of its documents, because fetching them takes time too.
     pub(crate) async fn search(
         &self,
         index: &Entry,
         search: Search,
+        places: &Places,
         at_least: &AtLeast,
         patience: Instant,
         deadline: Instant,
+        held: &Held,
     ) -> Result<Gathered, Refused> {
         let mut gathered = Gathered::default();
-        let question = Question::Search(Box::new(search));
-        let failed = self.each(index, &question, at_least, deadline, |partition, Answered { worker, answer }| {
+        let question = |partition| Question::Search(Box::new(Search { after: places.of(partition).cloned(), ..search.clone() }));
+        let failed = self.each(index, question, at_least, deadline, |partition, Answered { worker, answer, bytes }| {
             let Answer::Hits(found) = answer else { return Err(another_question()) };
+            held.add(bytes + found.hits.len() * size_of::<PartialHit>())?;
             let end = if found.hits.iter().any(|hit| hit.found.is_none()) { patience } else { deadline };
             gathered.answers.push(PartitionHits { partition, worker, found });
             Ok(end)
@@ -82,14 +87,20 @@ impl FanOut {
         let mut sums = vec![Statistics::default(); queries.len()];
         let question = Question::Statistics { queries };
         let whatever = AtLeast::default();
-        let failed = self.each(index, &question, &whatever, deadline, |_, Answered { answer, .. }| {
-            let Answer::Statistics(found) = answer else { return Err(another_question()) };
-            if found.len() != sums.len() {
-                return Err(another_question());
-            }
-            sums.iter_mut().zip(found).for_each(|(sum, statistics)| sum.add(statistics));
-            Ok(deadline)
-        });
+        let failed = self.each(
+            index,
+            |_| question.clone(),
+            &whatever,
+            deadline,
+            |_, Answered { answer, .. }| {
+                let Answer::Statistics(found) = answer else { return Err(another_question()) };
+                if found.len() != sums.len() {
+                    return Err(another_question());
+                }
+                sums.iter_mut().zip(found).for_each(|(sum, statistics)| sum.add(statistics));
+                Ok(deadline)
+            },
+        );
         let complete = failed.await?.is_empty();
         Ok((sums, complete))
     }
@@ -98,16 +109,17 @@ impl FanOut {
     pub(crate) async fn each(
         &self,
         index: &Entry,
-        question: &Question,
+        question: impl Fn(u32) -> Question,
         at_least: &AtLeast,
         deadline: Instant,
         mut take: impl FnMut(u32, Answered) -> Result<Instant, AskError>,
     ) -> Result<Vec<PartitionFailure>, Refused> {
         let mut waiting: BTreeSet<u32> = (0..index.definition.partitions.get()).collect();
+        let question = &question;
         let ask = |partition| async move {
             let id = PartitionId { index: index.index.clone(), partition };
             let at_least = at_least.of(partition);
-            (partition, self.ask(&id, question, at_least, self.first(&id, at_least), deadline).await)
+            (partition, self.ask(&id, &question(partition), at_least, self.first(&id, at_least), deadline).await)
         };
         let mut calls: FuturesUnordered<_> = waiting.iter().map(|partition| ask(*partition)).collect();
         let mut failed = Vec::new();
@@ -138,6 +150,7 @@ impl FanOut {
         fetch: Fetch,
         at_least: Option<Position>,
         deadline: Instant,
+        held: &Held,
     ) -> Result<Vec<Option<Found>>, AskError> {
         let id = PartitionId { index: index.index.clone(), partition };
         let mut first = worker.map_or_else(|| RpcTarget::Partition(id.clone()), RpcTarget::Worker);
@@ -145,7 +158,8 @@ impl FanOut {
         while documents.len() < fetch.ids.len() {
             let rest = Fetch { ids: fetch.ids[documents.len()..].to_vec(), ..fetch.clone() };
             let asked = rest.ids.len();
-            let Answered { worker, answer } = self.ask(&id, &Question::Fetch(rest), at_least, first, deadline).await?;
+            let Answered { worker, answer, bytes } = self.ask(&id, &Question::Fetch(rest), at_least, first, deadline).await?;
+            held.add_to_answer(bytes)?;
             match answer {
                 Answer::Documents(some) if (1..=asked).contains(&some.len()) => documents.extend(some),
                 _ => return Err(another_question()),

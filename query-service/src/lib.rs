@@ -2,7 +2,7 @@
 //!
 //! [`routes`] and [`client_searches`] are the edges. Behind them, [`search`] takes a search from its arrival to its answer:
 //! [`statistics`] says what scores depend on, [`fan_out`] asks all partitions, [`ask`] gets the answer of one at its [`pace`],
-//! [`merge`] puts the answers together, and a [`cursor`] leads to the next page; [`aggregating`] does all of this for
+//! [`merge`] puts the answers together, [`memory`] bounds what they take, and a [`cursor`] leads to the next page; [`aggregating`] does all of this for
 //! aggregations. [`at_least`] is what a search must have seen. [`suggesting`] answers who is typing, [`merging`] who has stopped
 //! writing, and [`dead_letters`] looks through what could not be processed.
 
@@ -13,6 +13,7 @@ mod client_searches;
 mod cursor;
 mod dead_letters;
 mod fan_out;
+mod memory;
 mod merge;
 mod merging;
 mod pace;
@@ -39,6 +40,7 @@ use warren_service::{CatalogHandle, Readiness, Roster, Stop, http};
 
 pub use client_searches::ClientSearches;
 use fan_out::FanOut;
+use memory::Memory;
 use statistics::StatisticsCache;
 
 /// Where the query service listens unless told otherwise.
@@ -58,6 +60,9 @@ struct Shared {
     statistics: StatisticsCache,
     searches: Semaphore,
     max_searches: u32,
+    merges: Semaphore,
+    max_merges: u32,
+    memory: Memory,
     client_counts: client_searches::Counts,
     max_replay_bytes: u64,
     max_buckets: u32,
@@ -66,10 +71,11 @@ struct Shared {
 impl QueryService {
     /// A query service on these ports.
     pub fn new(config: &Config, ports: &Ports, catalog: CatalogHandle, roster: Roster) -> Self {
-        let max_searches = config.query.max_concurrent.get();
+        let (max_searches, max_merges) = (config.query.max_concurrent.get(), config.query.max_merges.get());
         let searches = Semaphore::new(max_searches as usize);
         let fan_out = FanOut::new(ports.rpc.clone(), roster.clone());
         let statistics = StatisticsCache::new(Duration::from_millis(config.query.statistics_cache_ms));
+        let memory = Memory::new(&config.query);
         let (ports, max_buckets) = (ports.clone(), config.query.max_buckets.get());
         let (client_counts, max_replay_bytes) = (client_searches::Counts::default(), config.query.max_replay_bytes.get());
         Self {
@@ -81,6 +87,9 @@ impl QueryService {
                 statistics,
                 searches,
                 max_searches,
+                merges: Semaphore::new(max_merges as usize),
+                max_merges,
+                memory,
                 client_counts,
                 max_replay_bytes,
                 max_buckets,
@@ -90,10 +99,14 @@ impl QueryService {
 
     /// The right to search, for one of as many as there may be at a time.
     fn admit(&self) -> Result<SemaphorePermit<'_>, Problem> {
-        self.shared.searches.try_acquire().map_err(|_| {
-            let detail = format!("{} searches are under way already (query.max_concurrent): try again", self.shared.max_searches);
-            Problem::new(Code::TooManyRequests, detail)
-        })
+        let Shared { searches, max_searches, .. } = &*self.shared;
+        searches.try_acquire().map_err(|_| too_many(*max_searches, "searches are under way", "query.max_concurrent"))
+    }
+
+    /// The same for merges, which take far longer.
+    fn admit_merge(&self) -> Result<SemaphorePermit<'_>, Problem> {
+        let Shared { merges, max_merges, .. } = &*self.shared;
+        merges.try_acquire().map_err(|_| too_many(*max_merges, "merges are waited for", "query.max_merges"))
     }
 
     /// The index of that name, or the problem that says why there is none.
@@ -105,6 +118,10 @@ impl QueryService {
             false => Problem::new(Code::Unavailable, "the catalog of indexes is not read yet: try again"),
         })
     }
+}
+
+fn too_many(most: u32, what: &str, setting: &str) -> Problem {
+    Problem::new(Code::TooManyRequests, format!("{most} {what} already ({setting}): try again"))
 }
 
 fn unknown_index(name: &IndexName) -> Problem {

@@ -26,7 +26,7 @@ impl QueryService {
     /// Merges each replica of each partition into one segment; answers when all are done, or after `timeout`.
     pub(crate) async fn merge(&self, index: &str, timeout: Duration) -> Result<MergeResponse, Problem> {
         let arrival = Instant::now();
-        let _slot = self.admit()?;
+        let _slot = self.admit_merge()?;
         let index = self.index(index)?;
         let (mut merges, mut failed) = (Vec::new(), Vec::new());
         for partition in 0..index.definition.partitions.get() {

@@ -4,6 +4,7 @@ mod book;
 mod dead_letters;
 mod documents;
 mod indexes;
+mod kept;
 mod merge;
 mod page;
 mod search;

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use futures_util::future::join_all;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use warren_protocol::catalog::Entry;
@@ -13,9 +14,11 @@ use warren_protocol::rpc::{DocumentParts, Fetch, Found, Ranking, Search, Statist
 use warren_protocol::search::{Hit, PartitionFailure, PartitionsReport, Scoring, SearchRequest, SearchResponse, SortBy, SortKey};
 use warren_protocol::{DocumentId, Problem, Query, partition_of};
 
+use crate::ask::{AskError, Refused};
 use crate::at_least::AtLeast;
 use crate::cursor::Cursor;
 use crate::fan_out::{Gathered, PartitionHits};
+use crate::memory::{Held, Kept};
 use crate::merge::{MergedHit, merge, total};
 use crate::{QueryService, aggregating};
 
@@ -26,7 +29,12 @@ const MAX_REASONS: usize = 3;
 
 impl QueryService {
     /// Answers a search that arrived at `arrival`.
-    pub(crate) async fn search(&self, index: &str, request: SearchRequest, arrival: Instant) -> Result<SearchResponse, Problem> {
+    pub(crate) async fn search(
+        &self,
+        index: &str,
+        request: SearchRequest,
+        arrival: Instant,
+    ) -> Result<Kept<SearchResponse>, Problem> {
         let _slot = self.admit()?;
         self.search_admitted(index, request, arrival).await
     }
@@ -37,7 +45,7 @@ impl QueryService {
         index: &str,
         request: SearchRequest,
         arrival: Instant,
-    ) -> Result<SearchResponse, Problem> {
+    ) -> Result<Kept<SearchResponse>, Problem> {
         let deadline = arrival + Duration::from_millis(u64::from(request.timeout_ms));
         let Ok(Ok(_slot)) = tokio::time::timeout_at(deadline.into(), self.shared.searches.acquire()).await else {
             let detail = format!("no turn came within {} ms: ask again, or fewer at a time", request.timeout_ms);
@@ -46,7 +54,12 @@ impl QueryService {
         self.search_admitted(index, request, arrival).await
     }
 
-    async fn search_admitted(&self, index: &str, request: SearchRequest, arrival: Instant) -> Result<SearchResponse, Problem> {
+    async fn search_admitted(
+        &self,
+        index: &str,
+        request: SearchRequest,
+        arrival: Instant,
+    ) -> Result<Kept<SearchResponse>, Problem> {
         request.validate()?;
         let index = self.index(index)?;
         let at_least = AtLeast::new(&index, &request.at_least)?;
@@ -56,7 +69,7 @@ impl QueryService {
         let deadline = arrival + timeout;
         let query = request.query.parse("query", request.lenient)?;
         let filter = request.filter.as_ref().map(|filter| filter.parse("filter", request.lenient)).transpose()?;
-        let (after, carried) = cursor.map_or((None, None), |cursor| (Some(cursor.place), cursor.statistics));
+        let (places, carried) = cursor.map(|cursor| (cursor.places, cursor.statistics)).unwrap_or_default();
         // A partition that keeps silent must not take the time of those that answer.
         let ranking = self.ranking(&index, &request, &query, carried, arrival + timeout * 2 / 5).await?;
         let parts = DocumentParts { fields: request.fields.clone(), highlight: request.highlight.options().cloned() };
@@ -66,15 +79,16 @@ impl QueryService {
             hits: request.offset + request.limit,
             count: request.total,
             sort: request.sort.clone(),
-            after,
+            after: None,
             ranking: ranking.clone(),
             document: parts.clone(),
             aggregations: aggregating::question(aggregations.as_ref())?,
         };
         // If documents are to be fetched after the fan-out, the last fifth of the time is theirs.
         let patience = arrival + timeout * 4 / 5;
+        let held = self.shared.memory.hold();
         let Gathered { mut answers, mut failed } =
-            self.shared.fan_out.search(&index, search, &at_least, patience, deadline).await?;
+            self.shared.fan_out.search(&index, search, &places, &at_least, patience, deadline, &held).await?;
         if answers.is_empty() {
             return Err(no_partition(&index, &failed));
         }
@@ -88,29 +102,38 @@ impl QueryService {
             _ => answers.iter_mut().find_map(|answer| answer.found.statistics.take()),
         };
         let merged = merge(&mut answers, &request.sort, request.offset, request.limit);
-        // A full page may have another one behind it.
-        let last = merged.last().filter(|_| merged.len() == request.limit as usize).map(|last| last.hit.place(&request.sort));
-        let after = last.map(|place| Cursor::new(&index.index, &request, place, statistics).encode()).transpose()?;
+        held.keep_answer(merged.iter().map(|merged| merged.hit.bytes()).sum())?;
+        let (full, last) = (merged.len() == request.limit as usize, merged.last().map(|last| last.hit.place(&request.sort)));
         let source = |answer: PartitionHits| {
             let at_least = at_least.of(answer.partition);
             (answer.partition, Source { worker: answer.worker, view: answer.found.view, at_least })
         };
         let sources = answers.into_iter().map(source).collect();
         let fetch = Fetch { document: parts, query: Some(query), ..Fetch::default() };
-        let merged = self.complete(&index, merged, sources, fetch, deadline, &mut failed).await;
+        let merged = self.complete(&index, merged, sources, fetch, deadline, &held, &mut failed).await?;
+        let partitions = index.definition.partitions.get();
+        // A full page may have another one behind it, and so may the partitions that are missing from this one.
+        let after = match request.limit > 0 && (full || !failed.is_empty()) {
+            true => {
+                let has_failed = |partition| failed.iter().any(|failure| failure.partition == partition);
+                let places = places.advanced(last, partitions, has_failed, &request.sort);
+                Some(Cursor::new(&index.index, &request, places, statistics).encode()?)
+            }
+            false => None,
+        };
         let hits = present(merged, &request.sort, &mut failed);
 
         failed.sort_by_key(|failure| failure.partition);
-        let partitions = index.definition.partitions.get();
         let answered = partitions - u32::try_from(failed.len()).unwrap_or(partitions);
-        Ok(SearchResponse {
+        let response = SearchResponse {
             took_ms: u64::try_from(arrival.elapsed().as_millis()).unwrap_or(u64::MAX),
             total,
             partitions: PartitionsReport { total: partitions, answered, failed },
             hits,
             aggregations,
             after,
-        })
+        };
+        Ok(Kept { response, held })
     }
 
     /// How documents are scored: by the statistics of the whole index, where that matters.
@@ -140,19 +163,20 @@ impl QueryService {
     }
 
     /// One document as it was published.
-    pub(crate) async fn document(&self, index: &str, id: String) -> Result<Vec<u8>, Problem> {
+    pub(crate) async fn document(&self, index: &str, id: String) -> Result<Kept<Vec<u8>>, Problem> {
         let deadline = Instant::now() + DOCUMENT_LIMIT;
         let index = self.index(index)?;
         let name = &index.index.name;
         let id = DocumentId::new(id)?;
         let partition = partition_of(&id, index.definition.partitions);
         let fetch = Fetch { ids: vec![id.to_string()], ..Fetch::default() };
-        let fetched = self.shared.fan_out.fetch(&index, partition, None, fetch, None, deadline).await;
+        let held = self.shared.memory.hold();
+        let fetched = self.shared.fan_out.fetch(&index, partition, None, fetch, None, deadline, &held).await;
         match fetched.map(|mut found| found.pop().flatten()) {
-            Ok(Some(found)) => Ok(found.body),
+            Ok(Some(found)) => Ok(Kept { response: found.body, held }),
             Ok(None) => Err(Problem::new(Code::UnknownDocument, format!("index \"{name}\" has no document \"{id}\""))),
-            Err(error) => {
-                let reason = error.reason();
+            Err(AskError::Refused(refused)) => Err(refused.into()),
+            Err(AskError::Failed(reason)) => {
                 let detail =
                     format!("partition {partition} of index \"{name}\", which has the document if there is one: {reason}");
                 Err(Problem::new(Code::NoPartition, detail))
@@ -169,8 +193,9 @@ impl QueryService {
         mut sources: BTreeMap<u32, Source>,
         fetch: Fetch,
         deadline: Instant,
+        held: &Held,
         failed: &mut Vec<PartitionFailure>,
-    ) -> Vec<MergedHit> {
+    ) -> Result<Vec<MergedHit>, Refused> {
         let mut wanted = BTreeMap::<u32, Vec<String>>::new();
         for merged in hits.iter().filter(|merged| merged.hit.found.is_none()) {
             wanted.entry(merged.partition).or_default().push(merged.hit.id.clone());
@@ -181,17 +206,19 @@ impl QueryService {
             let fetch = Fetch { ids: ids.clone(), view, ..fetch.clone() };
             let worker = source.map(|source| source.worker);
             async move {
-                let fetched = self.shared.fan_out.fetch(index, partition, worker, fetch, at_least, deadline).await;
+                let fetched = self.shared.fan_out.fetch(index, partition, worker, fetch, at_least, deadline, held).await;
                 (partition, ids, fetched)
             }
         });
         let mut documents = BTreeMap::<String, Found>::new();
-        for (partition, ids, fetched) in join_all(fetches).await {
+        let mut fetches: FuturesUnordered<_> = fetches.collect();
+        while let Some((partition, ids, fetched)) = fetches.next().await {
             match fetched {
                 // One that is not there any more was deleted since the view was let go: it is no hit any more, either.
                 Ok(found) => documents.extend(ids.into_iter().zip(found).filter_map(|(id, found)| Some((id, found?)))),
-                Err(error) => {
-                    let reason = format!("{} of its documents could not be fetched: {}", ids.len(), error.reason());
+                Err(AskError::Refused(refused)) => return Err(refused),
+                Err(AskError::Failed(reason)) => {
+                    let reason = format!("{} of its documents could not be fetched: {reason}", ids.len());
                     failed.push(PartitionFailure { partition, reason });
                 }
             }
@@ -202,7 +229,7 @@ impl QueryService {
             }
         }
         hits.retain(|merged| merged.hit.found.is_some());
-        hits
+        Ok(hits)
     }
 }
 

@@ -42,11 +42,17 @@ impl QueryService {
             let question = Question::Suggest(typed);
             let deadline = arrival + LIMIT;
             let whatever = AtLeast::default();
-            let failed = self.shared.fan_out.each(&index, &question, &whatever, deadline, |_, Answered { answer, .. }| {
-                let Answer::Suggestions(found) = answer else { return Err(another_question()) };
-                suggestions.merge(found);
-                Ok(deadline)
-            });
+            let failed = self.shared.fan_out.each(
+                &index,
+                |_| question.clone(),
+                &whatever,
+                deadline,
+                |_, Answered { answer, .. }| {
+                    let Answer::Suggestions(found) = answer else { return Err(another_question()) };
+                    suggestions.merge(found);
+                    Ok(deadline)
+                },
+            );
             report.failed = failed.await?;
             // What goes on as a word of the index is no mistake yet.
             if let Some((known, _)) = suggestions.words.last_mut().filter(|_| !suggestions.completions.is_empty()) {

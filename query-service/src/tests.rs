@@ -1,8 +1,11 @@
 //! The query service on the embedded broker, with partitions that answer what a test wants.
 
 mod at_least;
+mod bounds;
 mod clients;
+mod paging;
 mod ranking;
+mod twice;
 
 use std::collections::BTreeMap;
 use std::num::{NonZeroU16, NonZeroU32};

@@ -154,7 +154,7 @@ pub struct WorkerConfig {
     pub refresh_interval_ms: NonZeroU64,
     /// How many searches run at a time; without it, as many as there are cores.
     pub search_threads: Option<NonZeroU16>,
-    /// How many bytes of documents one answer carries along with its hits; what is beyond is fetched by id if it is needed.
+    /// How many bytes the hits of one answer have, with the documents that they carry along; what is beyond is fetched by id if it is needed.
     pub max_answer_bytes: NonZeroU32,
     /// How many commits are kept at a time for searches whose documents are still to be fetched; beyond, they are fetched from the
     /// present one.
@@ -171,8 +171,15 @@ pub struct WorkerConfig {
 pub struct QueryConfig {
     /// How many searches are under way at a time; beyond, they are answered 429.
     pub max_concurrent: NonZeroU32,
+    /// How many bytes the hits of one answer may have, with their documents and passages; beyond, it is answered 413.
+    pub max_answer_bytes: NonZeroU64,
+    /// How many bytes of hits all searches under way may hold, from when they come until they are sent; beyond, searches are answered 429. While
+    /// an answer is written it takes twice as much for a moment.
+    pub max_memory_bytes: NonZeroU64,
     /// How many of them may come over AMQP; beyond, they wait in their queue.
     pub amqp_concurrent: NonZeroU16,
+    /// How many requests may wait for a merge at a time; beyond, they are answered 429.
+    pub max_merges: NonZeroU32,
     /// How many bytes of a partition's log a replay of dead letters reads to learn what was written since.
     pub max_replay_bytes: NonZeroU64,
     /// For how long the statistics of a query are taken for those of now, in milliseconds; 0: not at all.
@@ -349,7 +356,10 @@ impl Default for QueryConfig {
     fn default() -> Self {
         Self {
             max_concurrent: n32(256),
+            max_answer_bytes: n64(64 << 20),
+            max_memory_bytes: n64(512 << 20),
             amqp_concurrent: n16(32),
+            max_merges: n32(4),
             max_replay_bytes: n64(1 << 30),
             statistics_cache_ms: 1000,
             max_buckets: n32(65_536),
@@ -417,6 +427,19 @@ impl Config {
             let rule = format!("is {}, less than http.max_document_bytes, {document}", self.producer.max_message_bytes);
             return refuse("producer.max_message_bytes", rule);
         }
+        if self.worker.max_answer_bytes.get() > Self::MAX_DOCUMENT_BYTES {
+            let rule = format!("is {}: take at most {}", self.worker.max_answer_bytes, Self::MAX_DOCUMENT_BYTES);
+            return refuse("worker.max_answer_bytes", rule);
+        }
+        if self.query.max_answer_bytes.get() < u64::from(document) {
+            let rule = format!("is {}, less than http.max_document_bytes, {document}", self.query.max_answer_bytes);
+            return refuse("query.max_answer_bytes", rule);
+        }
+        if self.query.max_memory_bytes < self.query.max_answer_bytes {
+            let rule =
+                format!("is {}, less than query.max_answer_bytes, {}", self.query.max_memory_bytes, self.query.max_answer_bytes);
+            return refuse("query.max_memory_bytes", rule);
+        }
         if let Err(error) = tracing_subscriber::EnvFilter::try_new(&self.log.level) {
             return refuse("log.level", format!("is {:?}: {error}; take error, warn, info, debug or trace", self.log.level));
         }
@@ -436,7 +459,7 @@ mod tests {
     #[test]
     fn each_rule_names_its_key() {
         type Spoil = fn(&mut Config);
-        let cases: [(&str, Spoil); 10] = [
+        let cases: [(&str, Spoil); 13] = [
             ("http.max_document_bytes", |c| c.http.max_document_bytes = n32(33 * MIB)),
             ("http.max_body_bytes", |c| c.http.max_body_bytes = n64(5)),
             ("http.hosts", |c| c.http.hosts = vec!["http://a".to_owned()]),
@@ -446,6 +469,9 @@ mod tests {
             ("links.host_pause_ms", |c| c.links.host_pause_ms = 60_001),
             ("links.user_agent", |c| c.links.user_agent = "a\nb".to_owned()),
             ("producer.max_message_bytes", |c| c.producer.max_message_bytes = n32(MIB)),
+            ("worker.max_answer_bytes", |c| c.worker.max_answer_bytes = n32(13 * MIB)),
+            ("query.max_answer_bytes", |c| c.query.max_answer_bytes = n64(5)),
+            ("query.max_memory_bytes", |c| c.query.max_memory_bytes = n64(5)),
             ("log.level", |c| c.log.level = "a=b=c".to_owned()),
         ];
         for (key, spoil) in cases {

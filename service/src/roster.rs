@@ -141,6 +141,11 @@ impl Roster {
         self.shared.lock().partition(partition, Instant::now())
     }
 
+    /// How many workers may have questions to the partition: those that serve it, and those that did until they fell silent a short while ago.
+    pub fn servers(&self, partition: &PartitionId) -> usize {
+        self.shared.lock().servers(partition, Instant::now())
+    }
+
     /// How long nobody has served the partition; `None` if somebody does, or the roster has not listened for a lifetime yet.
     pub fn unserved(&self, partition: &PartitionId) -> Option<Duration> {
         self.shared.lock().unserved(partition, Instant::now())

@@ -4,6 +4,7 @@ use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::future::join_all;
 use tokio::time::Instant;
@@ -11,8 +12,10 @@ use tokio_util::task::TaskTracker;
 use warren_index::{Limits, SearchError, View};
 use warren_protocol::PartitionId;
 use warren_protocol::merging::MergeState;
-use warren_protocol::ports::{RpcCall, RpcTarget};
-use warren_protocol::rpc::{Answer, Failure, Item, MAX_STATISTICS, Message, Question, Reply, Request, VERSION};
+use warren_protocol::ports::{RpcCall, RpcTarget, WorkerId};
+use warren_protocol::rpc::{
+    Answer, Failure, Hits, Item, MAX_REPLY_BYTES, MAX_STATISTICS, Message, MessageError, Question, Reply, Request, VERSION,
+};
 
 use crate::Shared;
 
@@ -60,7 +63,7 @@ async fn answer_call(shared: Arc<Shared>, call: RpcCall) {
         // One answer is enough: the caller counts on none.
         Err(error) => (vec![Err(Failure::Internal(error.to_string()))], VERSION),
     };
-    match (Reply { worker: shared.id.clone(), answers }).encode_for(version) {
+    match encoded(&shared.id, answers, version) {
         Ok(reply) => {
             if let Err(error) = call.reply(reply).await {
                 tracing::warn!(%error, "cannot send a reply");
@@ -68,6 +71,27 @@ async fn answer_call(shared: Arc<Shared>, call: RpcCall) {
         }
         Err(error) => tracing::error!(%error, "cannot encode a reply"),
     }
+}
+
+/// The reply to questions of that version; where no message can hold it, what to ask for instead.
+fn encoded(worker: &WorkerId, answers: Vec<Result<Answer, Failure>>, version: u8) -> Result<Bytes, MessageError> {
+    let aggregations = |answer: &Result<Answer, Failure>| match answer {
+        Ok(Answer::Hits(Hits { aggregations: Some(found), .. })) => found.len(),
+        _ => 0,
+    };
+    let aggregated = answers.iter().map(aggregations).sum::<usize>() > MAX_REPLY_BYTES / 2;
+    let asked = answers.len();
+    let reply = Reply { worker: worker.clone(), answers }.encode_for(version)?;
+    if reply.len() <= MAX_REPLY_BYTES {
+        return Ok(reply);
+    }
+    let (field, less) = match aggregated {
+        true => ("aggregations", "aggregate into fewer buckets"),
+        false => ("limit", "ask for fewer hits (limit and offset), fewer fields, or shorter passages"),
+    };
+    let detail = format!("a partition's answer has {} bytes, and a message at most {MAX_REPLY_BYTES}: {less}", reply.len());
+    let failure = Failure::InvalidRequest { field: field.to_owned(), detail };
+    Reply { worker: worker.clone(), answers: vec![Err(failure); asked] }.encode_for(version)
 }
 
 async fn answer_item(shared: &Arc<Shared>, item: Item, deadline: Instant) -> Result<Answer, Failure> {
@@ -132,4 +156,25 @@ fn answered(answer: Result<Answer, SearchError>) -> Result<Answer, Failure> {
         }
         error.into()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_no_message_holds_becomes_a_refusal_that_names_the_part_to_change() {
+        let worker = WorkerId("w".to_owned());
+        let large = || Some(vec![7; MAX_REPLY_BYTES]);
+        let aggregated = Answer::Hits(Hits { aggregations: large(), ..Hits::default() });
+        let found = large().map(|body| warren_protocol::rpc::Found { body, highlights: Default::default() });
+        for (answer, field) in [(aggregated, "aggregations"), (Answer::Documents(vec![found]), "limit")] {
+            let reply = encoded(&worker, vec![Ok(answer), Err(Failure::NotHere)], VERSION).unwrap();
+            let answers = Reply::decode(&reply).unwrap().answers;
+            assert_eq!(answers.len(), 2);
+            assert!(matches!(&answers[0], Err(Failure::InvalidRequest { field: named, .. }) if named == field), "{answers:?}");
+        }
+        let small = vec![Ok(Answer::Hits(Hits::default()))];
+        assert_eq!(Reply::decode(&encoded(&worker, small.clone(), VERSION).unwrap()).unwrap().answers, small);
+    }
 }

@@ -10,7 +10,7 @@ use std::collections::BinaryHeap;
 
 use tantivy::query::{EnableScoring, Query};
 use tantivy::{DocAddress, DocId, SegmentReader, TantivyError};
-use warren_protocol::rpc::{Place, Ranking, Search, by_score};
+use warren_protocol::rpc::{MAX_REPLY_BYTES, Place, Ranking, Search, by_score, key_bytes};
 use warren_protocol::search::SortKey;
 
 use super::Ranked;
@@ -178,12 +178,22 @@ impl<'a> Segment<'a> {
         self.heap.push((self.current.as_slice().into(), id, document));
     }
 
-    fn finish(self, number: u32, scored: bool, ranked: &mut Vec<Ranked>) -> Result<(), TantivyError> {
+    fn finish(self, number: u32, scored: bool, ranked: &mut Vec<Ranked>) -> Result<(), SearchError> {
+        let mut bytes = 0;
         for (locals, id, document) in self.heap {
             let values =
                 self.keys.iter().zip(&locals).map(|(key, local)| key.value(*local)).collect::<Result<Vec<_>, TantivyError>>()?;
             let score = if scored { self.keys.iter().zip(&locals).find_map(|(key, local)| key.score(*local)) } else { None };
-            ranked.push(Ranked { id: self.ids.text(id)?, score, values, address: DocAddress::new(number, document) });
+            let id = self.ids.text(id)?;
+            bytes += key_bytes(&id, &values);
+            if bytes > MAX_REPLY_BYTES {
+                let detail = format!(
+                    "the values that these hits are sorted by have more than {MAX_REPLY_BYTES} bytes: ask for fewer hits \
+                     (limit and offset), or sort by shorter values"
+                );
+                return Err(SearchError::InvalidRequest { field: "limit", detail });
+            }
+            ranked.push(Ranked { id, score, values, address: DocAddress::new(number, document) });
         }
         Ok(())
     }

@@ -1,6 +1,8 @@
 //! Passages, and how much of a reply they and the documents take.
 
 use warren_protocol::Query;
+use warren_protocol::rpc::{DocumentParts, Fetch, Search, key_bytes};
+use warren_protocol::search::SortKey;
 
 use super::{SearchSpec, Searching, definition, filled, spec};
 use crate::PartitionIndex;
@@ -71,12 +73,42 @@ fn documents_come_along_until_the_reply_is_full() {
         assert_eq!(result.hits.iter().map(|hit| hit.id.as_str()).collect::<Vec<_>>(), ["id-0", "id-1", "id-2", "id-3", "id-4"]);
         result.hits.iter().map(|hit| hit.found.is_some()).collect::<Vec<_>>()
     };
-    let one = bodies[0].len();
+    let (one, keys) = (bodies[0].len(), 5 * key_bytes("id-0", &[]));
     assert_eq!(carried(0), [false; 5]);
-    assert_eq!(carried(one * 2 + 1), [true, true, false, false, false]);
-    assert_eq!(carried(one * 5), [true; 5]);
+    assert_eq!(carried(keys + one * 2 + 1), [true, true, false, false, false]);
+    assert_eq!(carried(keys + one * 5), [true; 5]);
     let none = index.search(&SearchSpec { hits: 0, ..spec("word", 0) }).unwrap();
     assert_eq!((none.total, none.hits.len()), (Some(5), 0));
     let uncounted = index.search(&SearchSpec { count: false, ..spec("word", 3) }).unwrap();
     assert_eq!((uncounted.total, uncounted.hits.len()), (None, 3));
+}
+
+#[test]
+fn what_is_read_at_once_is_bounded_however_little_of_it_is_wanted() {
+    let body = serde_json::json!({"n": 1, "text": format!("word {}", "x".repeat(20_000))}).to_string();
+    let ids: Vec<String> = (0..9).map(|number| format!("id-{number}")).collect();
+    let documents: Vec<(&str, &str)> = ids.iter().map(|id| (id.as_str(), body.as_str())).collect();
+    let (_directory, index) = filled(&definition("{}"), &documents);
+    let document = || DocumentParts { fields: Some(vec!["n".to_owned()]), highlight: None };
+    let search = Search { query: super::parsed("word"), hits: 9, document: document(), ..Search::default() };
+    // Room for all that is wanted of them, and for reading four of them.
+    let max_bytes = 4096;
+    let found = index.view().search(&search, max_bytes).unwrap().hits;
+    assert_eq!(found.iter().map(|hit| hit.found.is_some()).collect::<Vec<_>>(), [[true; 4].as_slice(), &[false; 5]].concat());
+    let fetch = Fetch { ids, document: document(), ..Fetch::default() };
+    assert_eq!(index.view().fetch(&fetch, max_bytes).unwrap().len(), 4, "the rest is asked for again");
+    assert_eq!(index.view().fetch(&fetch, 1).unwrap().len(), 1);
+}
+
+#[test]
+fn values_of_a_sort_that_no_reply_holds_are_refused() {
+    let section = "s".repeat(30_000);
+    let body = serde_json::json!({"section": section}).to_string();
+    let ids: Vec<String> = (0..600).map(|number| format!("id-{number}")).collect();
+    let documents: Vec<(&str, &str)> = ids.iter().map(|id| (id.as_str(), body.as_str())).collect();
+    let (_directory, index) = filled(&definition(DEFINITION), &documents);
+    let search = |hits| Search { hits, sort: vec![SortKey::parse("section").unwrap()], ..Search::default() };
+    let refused = index.view().search(&search(600), 0).unwrap_err();
+    assert!(matches!(refused, crate::SearchError::InvalidRequest { field: "limit", .. }), "{refused}");
+    assert_eq!(index.view().search(&search(400), 0).unwrap().hits.len(), 400);
 }

@@ -23,7 +23,8 @@ pub struct SearchResponse {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Object)]
     pub aggregations: Option<Map<String, Value>>,
-    /// The cursor of the next page, for the request's `after`; absent on the last page.
+    /// The cursor of the next page, for the request's `after`; absent on the last page. If partitions have failed, the next page brings what they
+    /// have missed, as far as they answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<String>,
 }

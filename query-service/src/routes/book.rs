@@ -12,6 +12,7 @@ use warren_protocol::{Problem, QueryInput};
 use warren_service::http::{ApiError, ApiJson};
 
 use crate::QueryService;
+use crate::memory::Kept;
 
 /// The index of the book's API.
 const GOOPHR: &str = "goophr";
@@ -83,7 +84,7 @@ pub(super) async fn query(
         lenient: true,
         ..SearchRequest::default()
     };
-    let found = match service.search(GOOPHR, request, arrival).await {
+    let Kept { response: found, held: _held } = match service.search(GOOPHR, request, arrival).await {
         Ok(found) => found,
         Err(problem) if problem.code == Code::UnknownIndex => return Ok(Json(Vec::new())),
         Err(problem) => return Err(ApiError(problem)),

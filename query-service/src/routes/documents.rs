@@ -1,12 +1,11 @@
 //! `/indexes/{index}/documents/{id}`: one document.
 
 use axum::extract::State;
-use axum::http::header;
-use axum::response::{IntoResponse, Response};
 use warren_protocol::Problem;
 use warren_service::http::{ApiError, ApiPath};
 
 use crate::QueryService;
+use crate::memory::Kept;
 
 /// Read one document
 ///
@@ -25,11 +24,13 @@ use crate::QueryService;
 pub(super) async fn show(
     State(service): State<QueryService>,
     ApiPath((index, id)): ApiPath<(String, String)>,
-) -> Result<Response, ApiError> {
-    let body = service.document(&index, id).await?;
-    Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())
+) -> Result<Kept<Vec<u8>>, ApiError> {
+    Ok(service.document(&index, id).await?)
 }
 
-pub(super) async fn show_delete(service: State<QueryService>, ApiPath(index): ApiPath<String>) -> Result<Response, ApiError> {
+pub(super) async fn show_delete(
+    service: State<QueryService>,
+    ApiPath(index): ApiPath<String>,
+) -> Result<Kept<Vec<u8>>, ApiError> {
     show(service, ApiPath((index, "delete".to_owned()))).await
 }

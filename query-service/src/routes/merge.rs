@@ -47,7 +47,7 @@ impl Default for Parameters {
         (status = 202, body = MergeResponse, description = "Not all is merged yet: it goes on, ask again"),
         (status = 400, body = Problem, description = "A parameter is wrong or unknown"),
         (status = 404, body = Problem, description = "There is no such index"),
-        (status = 429, body = Problem, description = "Too many requests at once"),
+        (status = 429, body = Problem, description = "Others wait for merges already: ask again later"),
         (status = 503, body = Problem, description = "A partition is not served, or a worker does not answer: try again"),
     ),
     tag = "indexes"

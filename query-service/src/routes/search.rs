@@ -2,7 +2,6 @@
 
 use std::time::Instant;
 
-use axum::Json;
 use axum::extract::State;
 use serde::Deserialize;
 use utoipa::IntoParams;
@@ -13,6 +12,7 @@ use warren_protocol::search::{Scoring, SearchRequest, SearchResponse, SortKey};
 use warren_service::http::{ApiError, ApiJson, ApiPath, ApiQuery};
 
 use crate::QueryService;
+use crate::memory::Kept;
 
 /// The parameters of a search.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -114,7 +114,8 @@ fn listed(text: &str) -> Vec<String> {
         (status = 200, body = SearchResponse),
         (status = 400, body = Problem, description = "A parameter is wrong or unknown"),
         (status = 404, body = Problem, description = "There is no such index"),
-        (status = 429, body = Problem, description = "Too many searches at once"),
+        (status = 413, body = Problem, description = "The hits of the answer are too large: ask for fewer, or for less of each"),
+        (status = 429, body = Problem, description = "Too many searches at once, or they hold too much"),
         (status = 503, body = Problem, description = "No partition answered"),
     ),
     tag = "search"
@@ -123,10 +124,10 @@ pub(super) async fn by_parameters(
     State(service): State<QueryService>,
     ApiPath(index): ApiPath<String>,
     ApiQuery(parameters): ApiQuery<Parameters>,
-) -> Result<Json<SearchResponse>, ApiError> {
+) -> Result<Kept<Vec<u8>>, ApiError> {
     let arrival = Instant::now();
     let request = SearchRequest::try_from(parameters).map_err(ApiError)?;
-    service.search(&index, request, arrival).await.map(Json).map_err(renamed)
+    service.search(&index, request, arrival).await.and_then(Kept::json).map_err(renamed)
 }
 
 /// Search by a JSON request
@@ -141,7 +142,8 @@ pub(super) async fn by_parameters(
         (status = 200, body = SearchResponse),
         (status = 400, body = Problem, description = "The request or its query is wrong"),
         (status = 404, body = Problem, description = "There is no such index"),
-        (status = 429, body = Problem, description = "Too many searches at once"),
+        (status = 413, body = Problem, description = "The hits of the answer are too large: ask for fewer, or for less of each"),
+        (status = 429, body = Problem, description = "Too many searches at once, or they hold too much"),
         (status = 503, body = Problem, description = "No partition answered"),
     ),
     tag = "search"
@@ -150,9 +152,9 @@ pub(super) async fn by_request(
     State(service): State<QueryService>,
     ApiPath(index): ApiPath<String>,
     ApiJson(request): ApiJson<SearchRequest>,
-) -> Result<Json<SearchResponse>, ApiError> {
+) -> Result<Kept<Vec<u8>>, ApiError> {
     let arrival = Instant::now();
-    Ok(Json(service.search(&index, request, arrival).await?))
+    Ok(service.search(&index, request, arrival).await?.json()?)
 }
 
 /// The parameter is called `q` where the request says `query`.

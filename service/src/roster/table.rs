@@ -12,6 +12,8 @@ use super::{PartitionView, ProducerView, Replica, WorkerView};
 
 /// How long a process's last word counts.
 const LIFETIME: Duration = Duration::from_millis(LIFETIME_MS);
+/// How long the broker may take to find out that a process is frozen, or that its network is gone; until then it gives it questions.
+const LINGERING: Duration = Duration::from_secs(60);
 /// A partition that nobody named for so long is forgotten.
 const FORGET_AFTER: Duration = Duration::from_secs(3600);
 /// How many ends of a log are remembered, one a second at most: lag is measured up to ten minutes.
@@ -61,6 +63,13 @@ impl Past {
     }
 }
 
+fn serves(worker: &WorkerView, partition: &PartitionId) -> bool {
+    let serves = |report: &PartitionReport| {
+        report.index == partition.index && report.partition == partition.partition && report.state != ReplicaState::CatchingUp
+    };
+    worker.partitions.iter().any(serves)
+}
+
 fn partition_of(report: &PartitionReport) -> PartitionId {
     PartitionId { index: report.index.clone(), partition: report.partition }
 }
@@ -71,7 +80,7 @@ impl Table {
     }
 
     pub(super) fn hear(&mut self, announcement: Announcement, now: Instant) {
-        self.workers.retain(|_, worker| now.duration_since(worker.heard) < LIFETIME);
+        self.workers.retain(|_, worker| now.duration_since(worker.heard) < LINGERING);
         self.producers.retain(|_, producer| now.duration_since(producer.heard) < LIFETIME);
         self.partitions.retain(|_, past| past.named.is_some_and(|named| now.duration_since(named) < FORGET_AFTER));
         match announcement {
@@ -153,11 +162,13 @@ impl Table {
         PartitionView { replicas, snapshot, end_bytes: past.end_bytes, end_operations }
     }
 
+    pub(super) fn servers(&self, partition: &PartitionId, now: Instant) -> usize {
+        let lingers = |worker: &&WorkerView| now.duration_since(worker.heard) < LINGERING;
+        self.workers.values().filter(lingers).filter(|worker| serves(worker, partition)).count()
+    }
+
     pub(super) fn unserved(&self, partition: &PartitionId, now: Instant) -> Option<Duration> {
-        let serves = |report: &PartitionReport| {
-            report.index == partition.index && report.partition == partition.partition && report.state != ReplicaState::CatchingUp
-        };
-        if self.alive(now).any(|worker| worker.partitions.iter().any(serves)) {
+        if self.alive(now).any(|worker| serves(worker, partition)) {
             return None;
         }
         let since = self.partitions.get(partition).and_then(|past| past.served).unwrap_or(self.started);
@@ -230,8 +241,12 @@ mod tests {
         assert_eq!(names(&table, start + LIFETIME / 2), ["a", "b"]);
         assert_eq!(table.overdue(start + LIFETIME / 2, OVERDUE), [WorkerId("b".to_owned())]);
         assert_eq!(names(&table, start + LIFETIME), ["a"]);
+        let servers = |table: &Table, now| table.servers(&partition(0), now);
+        assert_eq!(servers(&table, start + LIFETIME), 2, "the broker may not know that b is silent");
+        assert_eq!(servers(&table, start + LINGERING), 1);
         hear(&mut table, WorkerAnnouncement { leaving: true, ..worker("a", Vec::new()) }, start + LIFETIME);
-        assert!(table.workers.is_empty(), "who has gone is forgotten");
+        assert_eq!(names(&table, start + LIFETIME), [""; 0]);
+        assert_eq!(servers(&table, start + LIFETIME), 1, "who has left has given back what it had");
     }
 
     const OVERDUE: Duration = Duration::from_secs(2);
