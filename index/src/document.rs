@@ -94,7 +94,8 @@ fn add_defined(values: &mut Vec<(Field, OwnedValue)>, name: &str, kind: Kind, va
             (field, OwnedValue::I64(number.as_i64().ok_or_else(|| format!("{name} is not a whole number of 64 bits: {number}"))?))
         }
         (Kind::Float(field), Value::Number(number)) => {
-            (field, OwnedValue::F64(number.as_f64().ok_or_else(|| format!("{name} is not a number of 64 bits: {number}"))?))
+            let number = number.as_f64().ok_or_else(|| format!("{name} is not a number of 64 bits: {number}"))?;
+            (field, OwnedValue::F64(one_zero(number)))
         }
         (_, other) => return Err(format!("{name} does not have its defined type: {}", excerpt(&other))),
     };
@@ -227,5 +228,10 @@ fn may_be_date(text: &str) -> bool {
 
 fn number_value(number: &Number) -> Option<OwnedValue> {
     let whole = number.as_i64().map(OwnedValue::I64).or_else(|| number.as_u64().map(OwnedValue::U64));
-    whole.or_else(|| number.as_f64().filter(|float| float.is_finite()).map(OwnedValue::F64))
+    whole.or_else(|| number.as_f64().filter(|float| float.is_finite()).map(|float| OwnedValue::F64(one_zero(float))))
+}
+
+/// For tantivy -0 is another number than 0, and less.
+pub(crate) fn one_zero(number: f64) -> f64 {
+    number + 0.0
 }

@@ -15,6 +15,7 @@ pub mod batch;
 pub mod catalog;
 pub mod dead_letter;
 pub mod definition;
+mod depth;
 pub mod document;
 pub mod index_name;
 pub mod merging;

@@ -200,8 +200,10 @@ impl PartialHit {
     pub fn compare(keys: &[SortKey], left: &Self, right: &Self) -> std::cmp::Ordering {
         let by_score = || right.score.unwrap_or(0.0).total_cmp(&left.score.unwrap_or(0.0));
         let by_keys = || {
-            let values = left.sort.iter().zip(&right.sort);
-            let mut orders = keys.iter().zip(values).map(|(key, (left, right))| key.compare(left, right));
+            fn value(hit: &PartialHit, place: usize) -> &SortValue {
+                hit.sort.get(place).unwrap_or(&SortValue::Missing)
+            }
+            let mut orders = keys.iter().enumerate().map(|(place, key)| key.compare(value(left, place), value(right, place)));
             orders.find(|order| order.is_ne()).unwrap_or(std::cmp::Ordering::Equal)
         };
         let order = if keys.is_empty() { by_score() } else { by_keys() };

@@ -1,5 +1,6 @@
 //! What a client sends to search, and what it gets: the JSON of the HTTP contract.
 
+mod cursor;
 mod highlight;
 mod response;
 mod sort;
@@ -11,6 +12,7 @@ use utoipa::ToSchema;
 use crate::problem::{Code, Problem};
 use crate::query::QueryInput;
 
+pub use cursor::{Cursor, Places};
 pub use highlight::{Highlight, HighlightChoice};
 pub use response::{Hit, PartitionFailure, PartitionsReport, Relation, SearchResponse, Total};
 pub use sort::{Missing, SortBy, SortKey, SortValue};

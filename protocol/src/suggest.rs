@@ -32,7 +32,7 @@ impl Suggestions {
         add(&mut self.completions, other.completions);
         self.words.resize(self.words.len().max(other.words.len()), (0, BTreeMap::new()));
         for ((known, similar), (more, others)) in self.words.iter_mut().zip(other.words) {
-            *known += more;
+            *known = known.saturating_add(more);
             add(similar, others);
         }
     }
@@ -40,7 +40,8 @@ impl Suggestions {
 
 fn add(into: &mut BTreeMap<String, u64>, from: BTreeMap<String, u64>) {
     for (word, documents) in from {
-        *into.entry(word).or_default() += documents;
+        let sum = into.entry(word).or_default();
+        *sum = sum.saturating_add(documents);
     }
 }
 
@@ -144,8 +145,9 @@ pub fn completions(text: &str, last: &Word, found: BTreeMap<String, u64>, limit:
 pub fn correction(text: &str, words: &[Word], found: &[(u64, BTreeMap<String, u64>)]) -> Option<Correction> {
     let (mut corrected, mut replaced, mut end) = (String::new(), Vec::new(), 0);
     for (word, (known, similar)) in words.iter().zip(found) {
-        let best =
-            similar.iter().min_by_key(|(candidate, documents)| (edits(&word.text, candidate), std::cmp::Reverse(**documents)));
+        // What is too long to be typed is not compared: that takes time and memory by both lengths.
+        let typable = similar.iter().filter(|(candidate, _)| candidate.len() <= MAX_TEXT_BYTES);
+        let best = typable.min_by_key(|(candidate, documents)| (edits(&word.text, candidate), std::cmp::Reverse(**documents)));
         let Some((suggestion, documents)) = best.filter(|_| *known == 0) else { continue };
         corrected.push_str(&text[end..word.at.start]);
         corrected.push_str(suggestion);
@@ -163,19 +165,19 @@ pub fn correction(text: &str, words: &[Word], found: &[(u64, BTreeMap<String, u6
 /// How many letters were left out, added, replaced or swapped with the next.
 fn edits(left: &str, right: &str) -> usize {
     let (left, right): (Vec<char>, Vec<char>) = (left.chars().collect(), right.chars().collect());
-    let mut rows = vec![(0..=right.len()).collect::<Vec<_>>()];
+    let (mut before, mut last) = (Vec::new(), (0..=right.len()).collect::<Vec<_>>());
     for (i, a) in left.iter().enumerate() {
         let mut row = vec![i + 1];
         for (j, b) in right.iter().enumerate() {
-            let mut least = (rows[i][j] + usize::from(a != b)).min(rows[i][j + 1] + 1).min(row[j] + 1);
+            let mut least = (last[j] + usize::from(a != b)).min(last[j + 1] + 1).min(row[j] + 1);
             if i > 0 && j > 0 && *a == right[j - 1] && left[i - 1] == *b {
-                least = least.min(rows[i - 1][j - 1] + 1);
+                least = least.min(before[j - 1] + 1);
             }
             row.push(least);
         }
-        rows.push(row);
+        before = std::mem::replace(&mut last, row);
     }
-    rows[left.len()][right.len()]
+    last[right.len()]
 }
 
 #[cfg(test)]
@@ -216,6 +218,16 @@ mod tests {
         assert_eq!(corrected.text, "Web server!");
         assert_eq!(corrected.words[0].word, "srever");
         assert_eq!(correction(text, &words(text), &[(7, BTreeMap::new()), (1, counts(&[("server", 3)]))]), None);
+    }
+
+    #[test]
+    fn a_word_that_nobody_can_type_corrects_nothing() {
+        let long = "s".repeat(MAX_TEXT_BYTES + 1);
+        let found = [(0, BTreeMap::from([(long, u64::MAX), ("server".to_owned(), u64::MAX)]))];
+        assert_eq!(correction("srever", &words("srever"), &found).unwrap().text, "server");
+        let mut all = Suggestions { completions: BTreeMap::new(), words: found.to_vec() };
+        all.merge(all.clone());
+        assert_eq!(all.words[0].1["server"], u64::MAX);
     }
 
     #[test]

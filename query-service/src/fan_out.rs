@@ -9,13 +9,12 @@ use futures_util::stream::FuturesUnordered;
 use warren_protocol::catalog::Entry;
 use warren_protocol::ports::{Position, RpcTarget, SearchRpc, WorkerId};
 use warren_protocol::rpc::{Answer, Fetch, Found, Hits, PartialHit, Question, Search, Statistics};
-use warren_protocol::search::PartitionFailure;
+use warren_protocol::search::{PartitionFailure, Places};
 use warren_protocol::{PartitionId, Query};
 use warren_service::Roster;
 
 use crate::ask::{Answered, AskError, Refused, TOO_LATE};
 use crate::at_least::AtLeast;
-use crate::cursor::Places;
 use crate::memory::Held;
 use crate::pace::{Budget, Paces};
 

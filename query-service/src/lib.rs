@@ -2,15 +2,14 @@
 //!
 //! [`routes`] and [`client_searches`] are the edges. Behind them, [`search`] takes a search from its arrival to its answer:
 //! [`statistics`] says what scores depend on, [`fan_out`] asks all partitions, [`ask`] gets the answer of one at its [`pace`],
-//! [`merge`] puts the answers together, [`memory`] bounds what they take, and a [`cursor`] leads to the next page; [`aggregating`] does all of this for
-//! aggregations. [`at_least`] is what a search must have seen. [`suggesting`] answers who is typing, [`merging`] who has stopped
+//! [`merge`] puts the answers together, and [`memory`] bounds what they take; [`aggregating`] does all of this for aggregations.
+//! [`at_least`] is what a search must have seen. [`suggesting`] answers who is typing, [`merging`] who has stopped
 //! writing, and [`dead_letters`] looks through what could not be processed.
 
 mod aggregating;
 mod ask;
 mod at_least;
 mod client_searches;
-mod cursor;
 mod dead_letters;
 mod fan_out;
 mod memory;

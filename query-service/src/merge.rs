@@ -27,7 +27,7 @@ pub(crate) fn merge(answers: &mut [PartitionHits], sort: &[SortKey], offset: u32
 
 /// How many documents match: at least the sum where partitions are missing, and `None` where nobody counted.
 pub(crate) fn total(answers: &[PartitionHits], missing: bool) -> Option<Total> {
-    let counted: Option<u64> = answers.iter().map(|answer| answer.found.total).sum();
+    let counted = answers.iter().try_fold(0_u64, |sum, answer| Some(sum.saturating_add(answer.found.total?)));
     let relation = if missing { Relation::Gte } else { Relation::Eq };
     counted.map(|value| Total { value, relation })
 }

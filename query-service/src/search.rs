@@ -11,12 +11,13 @@ use warren_protocol::catalog::Entry;
 use warren_protocol::ports::{Position, WorkerId};
 use warren_protocol::problem::Code;
 use warren_protocol::rpc::{DocumentParts, Fetch, Found, Ranking, Search, Statistics, by_score};
-use warren_protocol::search::{Hit, PartitionFailure, PartitionsReport, Scoring, SearchRequest, SearchResponse, SortBy, SortKey};
+use warren_protocol::search::{
+    Cursor, Hit, PartitionFailure, PartitionsReport, Scoring, SearchRequest, SearchResponse, SortBy, SortKey,
+};
 use warren_protocol::{DocumentId, Problem, Query, partition_of};
 
 use crate::ask::{AskError, Refused};
 use crate::at_least::AtLeast;
-use crate::cursor::Cursor;
 use crate::fan_out::{Gathered, PartitionHits};
 use crate::memory::{Held, Kept};
 use crate::merge::{MergedHit, merge, total};

@@ -56,7 +56,7 @@ impl QueryService {
             report.failed = failed.await?;
             // What goes on as a word of the index is no mistake yet.
             if let Some((known, _)) = suggestions.words.last_mut().filter(|_| !suggestions.completions.is_empty()) {
-                *known += 1;
+                *known = known.saturating_add(1);
             }
             report.answered = total - u32::try_from(report.failed.len()).unwrap_or(total);
         }

@@ -13,6 +13,7 @@ pub(super) use tantivy::columnar::NumericalValue as JsonNumber;
 use super::fields::{Target, json_term};
 use super::selection::Selection;
 use super::{Node, Planner, all, constant, invalid, nothing};
+use crate::document::one_zero;
 use crate::error::SearchError;
 use crate::schema::{Kind, VALUES};
 
@@ -104,6 +105,7 @@ pub(super) fn number(name: &str, text: &str) -> Result<f64, SearchError> {
     text.parse()
         .ok()
         .filter(|number: &f64| number.is_finite())
+        .map(one_zero)
         .ok_or_else(|| invalid(format!("{name} takes numbers, not {text:?}")))
 }
 
@@ -115,7 +117,8 @@ pub(super) fn date(name: &str, text: &str) -> Result<DateTime, SearchError> {
 
 /// A number as dynamic fields hold it: in the smallest type that takes it.
 pub(super) fn json_number(text: &str) -> Option<JsonNumber> {
-    let number = text.parse().ok()?;
-    let finite = !matches!(number, JsonNumber::F64(float) if !float.is_finite());
-    finite.then_some(number)
+    match text.parse().ok()? {
+        JsonNumber::F64(float) => float.is_finite().then(|| JsonNumber::F64(one_zero(float))),
+        whole => Some(whole),
+    }
 }

@@ -231,3 +231,16 @@ fn what_is_too_long_or_too_deep_to_be_a_value_is_found_by_its_words() {
     assert_eq!(matching(&index, &shallow).len(), 0);
     assert_eq!(matching(&index, &format!("{key}:needle")).len(), 0);
 }
+
+#[test]
+fn minus_zero_is_zero() {
+    let definition = definition(r#"{"fields":{"price":{"type":"float"}}}"#);
+    let (_directory, index) = filled(
+        &definition,
+        &[("a", r#"{"price":-0.0,"any":[-0.0,0.5]}"#), ("b", r#"{"price":0,"any":0.0}"#), ("c", r#"{"price":-1}"#)],
+    );
+    for query in ["price:0", "price:\"-0.0\"", "price:[0 TO *]", "price:>-1", "any:0", "any:\"-0.0\"", "any:[0 TO 0.1]"] {
+        assert_eq!(matching(&index, query), ["a", "b"], "{query}");
+    }
+    assert_eq!(matching(&index, "price:<0"), ["c"]);
+}

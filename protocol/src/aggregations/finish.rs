@@ -40,6 +40,7 @@ impl Aggregations {
     /// What the client gets, by the names of the request.
     pub fn finish(&self, partials: Vec<Partial>) -> Result<Map<String, Value>, FinishError> {
         let mut answer = Map::new();
+        same_length(&self.nodes, &partials)?;
         for (node, partial) in self.nodes.iter().zip(partials) {
             let limit = self.max_buckets as usize;
             let mut room = Room { left: limit, limit, name: &node.name };
@@ -58,9 +59,14 @@ struct Room<'a> {
 
 impl Room<'_> {
     fn take(&mut self, buckets: usize) -> Result<(), Refusal> {
-        let refusal = || Refusal::Buckets { name: self.name.to_owned(), limit: self.limit as u64 };
-        self.left = self.left.checked_sub(buckets).ok_or_else(refusal)?;
+        self.check(buckets)?;
+        self.left -= buckets;
         Ok(())
+    }
+
+    fn check(&self, buckets: usize) -> Result<(), Refusal> {
+        let refusal = || Refusal::Buckets { name: self.name.to_owned(), limit: self.limit as u64 };
+        (buckets <= self.left).then_some(()).ok_or_else(refusal)
     }
 }
 
@@ -92,6 +98,11 @@ fn finish(node: &Aggregation, partial: Partial, room: &mut Room<'_>) -> Result<V
     }
 }
 
+fn same_length(nodes: &[Aggregation], partials: &[Partial]) -> Result<(), Mismatch> {
+    let same = nodes.len() == partials.len();
+    same.then_some(()).ok_or_else(|| Mismatch("there are more or fewer than were asked for".to_owned()))
+}
+
 /// A bucket with what is inside it.
 fn present(
     node: &Aggregation,
@@ -101,6 +112,7 @@ fn present(
 ) -> Result<Map<String, Value>, FinishError> {
     let mut fields: Map<String, Value> = key.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
     fields.insert("doc_count".to_owned(), bucket.count.into());
+    same_length(&node.subs, &bucket.subs)?;
     for (sub, partial) in node.subs.iter().zip(bucket.subs) {
         fields.insert(sub.name.clone(), finish(sub, partial, room)?);
     }
@@ -149,7 +161,7 @@ fn finish_terms(node: &Aggregation, request: &TermsRequest, terms: Terms, room: 
         orders.fold(Ordering::Equal, Ordering::then)
     });
     let rest = buckets.split_off(buckets.len().min(request.size as usize));
-    other += rest.iter().map(|(_, _, bucket)| bucket.count).sum::<u64>();
+    other = rest.iter().fold(other, |other, (_, _, bucket)| other.saturating_add(bucket.count));
     room.take(buckets.len())?;
     let floats = matches!(request.source, Source::Defined { kind: FieldType::Float, .. });
     let buckets = buckets
@@ -199,10 +211,14 @@ fn fill(
         room.take(buckets.len())?;
         return Ok(buckets);
     };
-    let length = last.checked_sub(first).and_then(|gap| usize::try_from(gap).ok()).unwrap_or(usize::MAX);
-    room.take(length.saturating_add(1))?;
+    let length = last.checked_sub(first).and_then(|gap| usize::try_from(gap).ok()).unwrap_or(usize::MAX).saturating_add(1);
+    room.take(length)?;
+    // What stands in them is counted when it is answered; here, before it is made.
+    let empty = Bucket::empty(&node.subs);
+    let gaps = length.saturating_sub(buckets.len());
+    room.check(gaps.saturating_mul(empty.size() - 1))?;
     for bucket in first..=last {
-        buckets.entry(bucket).or_insert_with(|| Bucket::empty(&node.subs));
+        buckets.entry(bucket).or_insert_with(|| empty.clone());
     }
     Ok(buckets)
 }
@@ -270,7 +286,7 @@ fn number(stats: &Stats, property: Property, metric: Metric) -> Option<f64> {
 
 fn finish_metric(node: &Aggregation, source: &Source, metric: Metric, stats: &[Stats]) -> Value {
     if metric == Metric::ValueCount {
-        return json!({"value": stats.iter().map(|stats| stats.count).sum::<u64>()});
+        return json!({"value": stats.iter().map(|stats| stats.count).fold(0, u64::saturating_add)});
     }
     let (dates, stats) = chosen(node, stats);
     let whole = matches!(source, Source::Defined { kind: FieldType::Date, .. }) || dates;
@@ -329,11 +345,11 @@ fn finish_percentiles(node: &Aggregation, percents: &[f64], keyed: bool, sketche
 }
 
 fn count_distinct(sketches: &[Vec<u8>]) -> Result<u64, Mismatch> {
-    sketches.iter().map(|bytes| sketch::distinct(bytes)).sum()
+    sketches.iter().try_fold(0, |count: u64, bytes| Ok(count.saturating_add(sketch::distinct(bytes)?)))
 }
 
 fn millis_text(millis: f64) -> Value {
-    date_text(millis as i128 * 1_000_000)
+    date_text(i128::from(millis as i64) * 1_000_000)
 }
 
 /// RFC 3339; the number for what no calendar has.

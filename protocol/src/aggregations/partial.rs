@@ -5,12 +5,14 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::key::Key;
+use super::parse::MAX_DEPTH;
 use super::request::{Aggregation, Kind};
 use super::shrink::Refusal;
 use super::sketch;
+use crate::depth::deeper;
 
 /// The answer of one partition to all aggregations of a request.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -55,7 +57,12 @@ pub struct Bucket {
     /// How many documents are in it.
     pub count: u64,
     /// What is computed inside it, in the order of the request.
+    #[serde(deserialize_with = "as_deep_as_requests")]
     pub subs: Vec<Partial>,
+}
+
+fn as_deep_as_requests<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Partial>, D::Error> {
+    deeper(deserializer, MAX_DEPTH)
 }
 
 /// The numbers of a metric.
@@ -85,7 +92,7 @@ fn mismatch(what: &str) -> Mismatch {
 
 impl Stats {
     fn merge(&mut self, other: &Self) {
-        self.count += other.count;
+        self.count = self.count.saturating_add(other.count);
         self.sum += other.sum;
         self.min = self.min.min(other.min);
         self.max = self.max.max(other.max);
@@ -100,7 +107,7 @@ impl Bucket {
 
     /// Adds what another partition has in this bucket.
     pub fn merge(&mut self, other: Self) -> Result<(), Mismatch> {
-        self.count += other.count;
+        self.count = self.count.saturating_add(other.count);
         merge_all(&mut self.subs, other.subs)
     }
 
@@ -136,8 +143,8 @@ impl Partial {
     pub fn merge(&mut self, other: Self) -> Result<(), Mismatch> {
         match (self, other) {
             (Self::Terms(into), Self::Terms(from)) => {
-                into.other += from.other;
-                into.error += from.error;
+                into.other = into.other.saturating_add(from.other);
+                into.error = into.error.saturating_add(from.error);
                 merge_maps(&mut into.buckets, from.buckets)
             }
             (Self::Histogram(into), Self::Histogram(from)) => merge_maps(into, from),

@@ -146,9 +146,9 @@ fn cut_to(terms: &mut Terms, cut: Cut, most: usize) {
         Cut::Key { descending: false } => {}
     }
     let out = buckets.split_off(most);
-    terms.other += out.iter().map(|(_, bucket)| bucket.count).sum::<u64>();
+    terms.other = out.iter().fold(terms.other, |other, (_, bucket)| other.saturating_add(bucket.count));
     if cut == Cut::Count {
-        terms.error += out.first().map_or(0, |(_, bucket)| bucket.count);
+        terms.error = terms.error.saturating_add(out.first().map_or(0, |(_, bucket)| bucket.count));
     }
     terms.buckets = buckets.into_iter().collect();
 }

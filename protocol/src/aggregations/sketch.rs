@@ -3,6 +3,8 @@
 //!
 //! Both travel in the forms that their makers publish for all languages.
 
+mod check;
+
 use datasketches::hll::{HllSketch, HllType, HllUnion};
 use sketches_ddsketch::DDSketch;
 
@@ -16,6 +18,7 @@ fn damaged(error: impl std::fmt::Display) -> Mismatch {
 }
 
 fn quantiles(bytes: &[u8]) -> Result<DDSketch, Mismatch> {
+    check::quantiles(bytes)?;
     DDSketch::from_java_bytes(bytes).map_err(damaged)
 }
 
@@ -34,10 +37,15 @@ pub(super) fn percentiles(bytes: &[u8], percents: &[f64]) -> Result<Option<Vec<f
     percents.iter().map(|percent| sketch.quantile(percent / 100.0).map_err(damaged)).collect()
 }
 
+fn hyper_log_log(bytes: &[u8]) -> Result<HllSketch, Mismatch> {
+    check::distinct(bytes)?;
+    HllSketch::deserialize(bytes).map_err(damaged)
+}
+
 pub(super) fn merge_distinct(into: &[u8], from: &[u8]) -> Result<Vec<u8>, Mismatch> {
     let mut union = HllUnion::new(LOG2_OF_REGISTERS).map_err(damaged)?;
     for bytes in [into, from] {
-        union.update(&HllSketch::deserialize(bytes).map_err(damaged)?);
+        union.update(&hyper_log_log(bytes)?);
     }
     Ok(union.to_sketch(HllType::Hll8).serialize())
 }
@@ -47,5 +55,5 @@ pub(super) fn distinct(bytes: &[u8]) -> Result<u64, Mismatch> {
     if bytes.is_empty() {
         return Ok(0);
     }
-    Ok(HllSketch::deserialize(bytes).map_err(damaged)?.estimate() as u64)
+    Ok(hyper_log_log(bytes)?.estimate() as u64)
 }

@@ -250,3 +250,63 @@ fn a_golden_file_pins_the_form_of_partials() {
     assert!((0..bytes.len()).all(|length| Reply::decode(&bytes[..length]).is_err()));
     assert!(Reply::decode(&[9]).unwrap_err().to_string().contains("version 9"));
 }
+
+/// `depth` buckets within each other.
+fn nested(depth: usize) -> Partial {
+    (0..depth).fold(Partial::Stats(Vec::new()), |inner, _| Partial::Ranges(vec![Bucket { count: 1, subs: vec![inner] }]))
+}
+
+#[test]
+fn a_reply_that_nests_deeper_than_requests_is_refused() {
+    for (depth, read) in [(5, true), (6, true), (7, false), (100_000, false)] {
+        // Each level: ranges, one bucket, its count, one partial.
+        let bytes = [&[1, 0, 1][..], &[2, 1, 1, 1].repeat(depth), &[3, 0]].concat();
+        let expected = read.then(|| Reply::Partials(vec![nested(depth)]));
+        assert_eq!(Reply::decode(&bytes).ok(), expected, "{depth}");
+    }
+}
+
+#[test]
+fn absurd_numbers_and_missing_parts_do_no_harm() {
+    let request = parse(&json!({
+        "a": {"terms": {"field": "section", "size": 1}}, "b": {"max": {"field": "month"}}, "c": {"value_count": {"field": "x"}}}))
+    .map_err(|_| ());
+    assert_eq!(request, Err(()), "the index has no dynamic fields");
+    let request = parse(&json!({
+        "a": {"terms": {"field": "section", "size": 1}}, "b": {"max": {"field": "month"}},
+        "c": {"value_count": {"field": "more.x"}}}))
+    .unwrap();
+    let most = Stats { count: u64::MAX, sum: f64::MAX, min: f64::MIN, max: 1e300 };
+    let found = || {
+        let buckets = [("a", u64::MAX), ("b", u64::MAX)].map(|(key, count)| (Key::Text(key.to_owned()), counted(count)));
+        let terms = Terms { buckets: buckets.into(), other: u64::MAX, error: u64::MAX };
+        vec![Partial::Terms(terms), Partial::Stats(vec![most]), Partial::Stats(vec![most; 4])]
+    };
+    let mut merged = found();
+    request.merge(&mut merged, found()).unwrap();
+    request.shrink(&mut merged).unwrap();
+    let answer = request.finish(merged).unwrap();
+    assert_eq!((&answer["a"]["sum_other_doc_count"], &answer["c"]["value"]), (&json!(u64::MAX), &json!(u64::MAX)));
+    assert_eq!(answer["b"]["value_as_string"], i64::MAX, "no calendar has it");
+
+    let request = parse(&json!({"a": {"terms": {"field": "section"}, "aggs": {"b": {"min": {"field": "size"}}}}})).unwrap();
+    assert!(matches!(request.finish(vec![terms(&[("net", 1)])]), Err(FinishError::Mismatch(_))), "a bucket without its minimum");
+    assert!(matches!(request.finish(Vec::new()), Err(FinishError::Mismatch(_))));
+}
+
+#[test]
+fn what_stands_in_the_gaps_counts_before_it_is_made() {
+    let ranges: Vec<_> = (0..100).map(|from| json!({"from": from})).collect();
+    let inner = json!({"r": {"range": {"field": "size", "ranges": ranges}}});
+    let request = |limit| {
+        let gaps = json!({"field": "size", "interval": 1, "extended_bounds": {"min": 1, "max": limit}});
+        parse(&json!({"a": {"histogram": gaps, "aggs": inner}})).unwrap()
+    };
+    let answer = request(9).finish(request(9).empty()).unwrap();
+    assert_eq!(answer["a"]["buckets"][8]["r"]["buckets"].as_array().unwrap().len(), 100);
+    let refusal = FinishError::Refused(Refusal::Buckets { name: "a".to_owned(), limit: 1000 });
+    assert_eq!(request(10).finish(request(10).empty()), Err(refusal.clone()));
+    let million = Aggregations { max_buckets: 1_000_000, ..request(900_000) };
+    let refusal = FinishError::Refused(Refusal::Buckets { name: "a".to_owned(), limit: 1_000_000 });
+    assert_eq!(million.finish(million.empty()), Err(refusal));
+}

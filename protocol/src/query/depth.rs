@@ -1,14 +1,12 @@
 //! The clauses within a clause.
-//!
-//! Reading them recurses, and a message is not to be trusted that far: one of a megabyte could nest deep enough to exhaust a thread's stack.
 
-use std::cell::Cell;
 use std::ops::{Deref, DerefMut};
 
-use serde::de::{Deserializer, Error};
+use serde::de::Deserializer;
 use serde::{Deserialize, Serialize};
 
 use super::{Clause, MAX_DEPTH};
+use crate::depth::deeper;
 
 /// The deepest that a message may nest: a text in a tree, where each parenthesis may stand for two levels, with what is wrapped around.
 const MAX_MESSAGE_DEPTH: usize = 4 * MAX_DEPTH;
@@ -43,28 +41,9 @@ impl DerefMut for Children {
     }
 }
 
-thread_local! {
-    /// How deep the message that this thread reads has gone.
-    static DEPTH: Cell<usize> = const { Cell::new(0) };
-}
-
-/// One level; left when it is dropped.
-struct Level;
-
-impl Drop for Level {
-    fn drop(&mut self) {
-        DEPTH.set(DEPTH.get() - 1);
-    }
-}
-
 impl<'de> Deserialize<'de> for Children {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        if DEPTH.get() == MAX_MESSAGE_DEPTH {
-            return Err(D::Error::custom(format!("a query goes deeper than {MAX_MESSAGE_DEPTH} levels")));
-        }
-        DEPTH.set(DEPTH.get() + 1);
-        let _level = Level;
-        Vec::deserialize(deserializer).map(Self)
+        deeper(deserializer, MAX_MESSAGE_DEPTH).map(Self)
     }
 }
 

@@ -18,12 +18,13 @@ pub struct Statistics {
 impl Statistics {
     /// Adds those of another partition.
     pub fn add(&mut self, other: Self) {
-        self.documents += other.documents;
+        let add = |sum: &mut u64, more: u64| *sum = sum.saturating_add(more);
+        add(&mut self.documents, other.documents);
         for (field, words) in other.words {
-            *self.words.entry(field).or_default() += words;
+            add(self.words.entry(field).or_default(), words);
         }
         for (term, documents) in other.terms {
-            *self.terms.entry(term).or_default() += documents;
+            add(self.terms.entry(term).or_default(), documents);
         }
     }
 
