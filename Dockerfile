@@ -23,8 +23,6 @@ RUN apt-get update \
 COPY --from=builder /out/ /usr/local/bin/
 # By number, so that an orchestrator can see that it is not root.
 USER 10001
-# glibc keeps an arena of memory for each of many threads: with two, a worker takes half of the memory.
-ENV MALLOC_ARENA_MAX=2
 ENV WARREN__DATA_DIR=/var/lib/warren
 CMD ["warren", "--help"]
 LABEL org.opencontainers.image.title="Warren" \

@@ -4,6 +4,7 @@
 //! the role until [`stop`]. [`readiness`] says whether it can. [`http`] is the edge: problems, extractors, and the guarded server. [`catalog`] is the live
 //! table of indexes, [`roster`] who is alive, and [`human`] says sizes and times in words.
 
+mod arenas;
 pub mod catalog;
 pub mod config;
 pub mod http;

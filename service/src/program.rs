@@ -11,6 +11,7 @@ use warren_broker::BrokerError;
 use warren_protocol::ports::Ports;
 use warren_snapshot::StoreError;
 
+use crate::arenas;
 use crate::config::{Config, ConfigError};
 use crate::stop::Stop;
 use crate::telemetry::{self, TelemetryError};
@@ -76,7 +77,11 @@ pub fn launch(role: &'static str, args: &RoleArgs, run: impl AsyncFnOnce(Config,
             print!("{}", config.to_toml()?);
             return Ok(());
         }
+        let arenas = arenas::few();
         telemetry::start(&config.log)?;
+        if let Err(error) = arenas {
+            tracing::warn!(%error, "this process may take more memory than it needs: set MALLOC_ARENA_MAX=2");
+        }
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no runtime can be started")?;
         let ended = runtime.block_on(connected(role, config, run));
         // What still blocks a thread is not waited for.
