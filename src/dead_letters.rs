@@ -132,19 +132,40 @@ pub(crate) async fn run(args: DeadLettersArgs, config: &Config) -> anyhow::Resul
         }
         Action::Purge { filter, all } => {
             filter.or_all(all)?;
-            let mut purged = 0;
-            loop {
-                let request = client.request(Method::DELETE, "/dead-letters").query(&filter.parts());
-                let answer: Value = client.json(request).await?;
-                purged += answer["purged"].as_u64().unwrap_or_default();
-                if answer["complete"] != false {
-                    break;
-                }
-            }
-            println!("deleted {purged} dead letters");
+            return purge(&client, &filter).await;
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Deletes, in as many requests as that takes.
+async fn purge(client: &Client, filter: &Filter) -> anyhow::Result<ExitCode> {
+    let mut purged = 0;
+    loop {
+        let request = client.request(Method::DELETE, "/dead-letters").query(&filter.parts());
+        let answer: Value = client.json(request).await.map_err(|error| after(error, purged, "deleted"))?;
+        let done = answer["purged"].as_u64().unwrap_or_default();
+        purged += done;
+        // Without any progress, asking again brings nothing.
+        if answer["complete"] == true || done == 0 {
+            println!("deleted {purged} dead letters");
+            return Ok(all_seen(&answer));
+        }
+    }
+}
+
+/// An error behind requests that went well.
+fn after(error: anyhow::Error, done: u64, what: &str) -> anyhow::Error {
+    if done == 0 { error } else { error.context(format!("{done} dead letters were {what} by the requests before")) }
+}
+
+/// Whether all letters were looked at; says so if not.
+fn all_seen(answer: &Value) -> ExitCode {
+    if answer["complete"] == true {
+        return ExitCode::SUCCESS;
+    }
+    eprintln!("not all dead letters could be looked at in time: try again");
+    ExitCode::FAILURE
 }
 
 /// Replays, in as many requests as that takes.
@@ -154,11 +175,14 @@ async fn replay(client: &Client, filter: &Filter, force: bool) -> anyhow::Result
     request.insert("force".to_owned(), json!(force));
     let mut replayed = 0;
     let last = loop {
-        let answer: Value = client.send_json(Method::POST, "/dead-letters/replay", &request).await?;
+        let answer: Value = client
+            .send_json(Method::POST, "/dead-letters/replay", &request)
+            .await
+            .map_err(|error| after(error, replayed, "replayed"))?;
         let done = answer["replayed"].as_u64().unwrap_or_default();
         replayed += done;
         // Without any progress, asking again brings nothing.
-        if answer["complete"] != false || done == 0 {
+        if answer["complete"] == true || done == 0 {
             break answer;
         }
         request.insert("before_ms".to_owned(), answer["before_ms"].clone());
@@ -167,7 +191,7 @@ async fn replay(client: &Client, filter: &Filter, force: bool) -> anyhow::Result
         println!("skipped {}: {}", text(&skipped["id"]), text(&skipped["why"]));
     }
     println!("replayed {replayed} dead letters, skipped {}", last["skipped_count"]);
-    Ok(ExitCode::SUCCESS)
+    Ok(all_seen(&last))
 }
 
 fn row(letter: &Value) -> Vec<String> {

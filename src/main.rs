@@ -15,7 +15,7 @@ mod up;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use warren_service::config::Config;
 use warren_service::program::{self, RoleArgs};
 
@@ -83,7 +83,7 @@ impl ServerArgs {
 }
 
 fn main() -> ExitCode {
-    match Cli::parse().command {
+    match Cli::parse_from(search::words_last(&Cli::command(), std::env::args_os())).command {
         Command::Up { role, sample } => {
             program::launch("warren", &role, async move |config, ports, stop| up::run(config, ports, stop, sample).await)
         }

@@ -162,12 +162,12 @@ async fn publish(source: &mut Source, target: &mut Target, outcome: &mut Outcome
                 outcome.found(found);
                 summary
             }
-            Target::Broker(target) => target.publish(part).await?,
+            Target::Broker(target) => target.publish(part, progress).await?,
         };
         outcome.add(&file, summary, progress);
     }
     if let Target::Broker(target) = target {
-        let (accepted, found) = target.finish().await?;
+        let (accepted, found) = target.finish(progress).await?;
         outcome.found(found);
         outcome.accepted += accepted;
         progress.accepted(outcome.accepted);

@@ -1,6 +1,7 @@
 //! The HTTP way in: many documents streamed in one request, one document by its id, or links; and deletion by query.
 
 mod body;
+mod collecting;
 mod delete_by_query;
 mod links;
 mod waiting;
@@ -27,11 +28,12 @@ use warren_service::http::{ApiError, ApiPath, ApiQuery};
 
 use crate::Producer;
 use crate::admission::Admission;
-use crate::publisher::Write;
+use crate::publisher::{Handed, Write};
 use crate::receipts::Gathering;
 use crate::split::Splitter;
 use crate::upload::{Interrupted, Summary, Upload};
 use body::{decoded, form, linger, unreadable};
+use collecting::Collecting;
 
 /// The routes, with their descriptions for `/openapi.json`.
 pub fn api(producer: Producer) -> OpenApiRouter {
@@ -48,6 +50,11 @@ pub fn api(producer: Producer) -> OpenApiRouter {
 impl Producer {
     fn admission(&self) -> Admission {
         Admission::new(self.catalog.clone(), self.config.clone())
+    }
+
+    /// The memory of a request that brings documents.
+    async fn collecting(&self, headers: &HeaderMap) -> Result<Collecting, Problem> {
+        Collecting::begin(self.collecting.clone(), &self.config, headers).await
     }
 
     /// The right to one of the few long requests, each of which holds memory of its own.
@@ -112,6 +119,7 @@ async fn upload_documents(
     let _slot = producer.slot()?;
     let mut splitter = Splitter::new(form(&headers)?, producer.config.http.max_document_bytes.get() as usize);
     let mut chunks = decoded(&headers, body, producer.config.http.max_body_bytes.get())?;
+    let mut collecting = producer.collecting(&headers).await?;
     let max_listed = producer.config.producer.max_rejected_listed as usize;
     let mut upload = Upload::new(producer.admission(), producer.publisher.clone(), index, max_listed);
     if wait.is_some() {
@@ -126,7 +134,14 @@ async fn upload_documents(
             }
         }
         match chunks.next().await {
-            Some(Ok(chunk)) => splitter.push(&chunk),
+            Some(Ok(chunk)) => {
+                if let Err(problem) = collecting.hold(splitter.buffered() + chunk.len()).await {
+                    let ended = upload.interrupt(problem).await;
+                    linger(&mut chunks).await;
+                    return Ok(interrupted(ended));
+                }
+                splitter.push(&chunk);
+            }
             Some(Err(error)) => return Ok(interrupted(upload.interrupt(unreadable(&error)).await)),
             None => break,
         }
@@ -186,7 +201,8 @@ struct Accepted {
     request_body(content = Object, content_type = "application/json"),
     responses((status = 200, body = waiting::WaitedForOne, description = "With wait=searchable: a search sees the document"),
         (status = 202, body = Accepted, description = "The document is kept and will be found"),
-        (status = 400, body = Problem), (status = 503, body = Problem)),
+        (status = 400, body = Problem), (status = 429, body = Problem, description = "Too much is being taken already"),
+        (status = 503, body = Problem)),
     tag = "documents"
 )]
 async fn put_document(
@@ -197,18 +213,25 @@ async fn put_document(
     body: Body,
 ) -> Result<Response, ApiError> {
     let (index, id, wait) = (IndexName::new(path.index)?, DocumentId::new(path.id)?, waiting.limit()?);
+    let slot = producer.slot()?;
     let limit = producer.config.http.max_document_bytes.get() as usize;
     let mut chunks = decoded(&headers, body, limit as u64)?;
+    let mut collecting = producer.collecting(&headers).await?;
     let mut document = Vec::new();
     while let Some(chunk) = chunks.next().await {
-        document.extend_from_slice(&chunk.map_err(|error| unreadable(&error))?);
+        let chunk = chunk.map_err(|error| unreadable(&error))?;
+        collecting.hold(document.len() + chunk.len()).await?;
+        document.extend_from_slice(&chunk);
         if document.len() > limit {
             return Err(Problem::new(Code::TooLarge, format!("the document has more than {limit} bytes")).into());
         }
     }
     let admitted = producer.admission().put(&index, document.into(), IdSource::Required(&id)).await;
     let (entry, write) = admitted.map_err(Problem::from)?;
-    keep(&producer, &entry, write, wait).await
+    let (id, handed) = hand_over(&producer, &entry, write, wait).await?;
+    // What is on its way has a bound of its own.
+    drop((slot, collecting));
+    kept(id, handed, wait).await
 }
 
 /// Delete one document
@@ -230,7 +253,8 @@ async fn delete_document(
 ) -> Result<Response, ApiError> {
     let (index, id, wait) = (IndexName::new(path.index)?, DocumentId::new(path.id)?, waiting.limit()?);
     let (entry, write) = producer.admission().delete(&index, id)?;
-    keep(&producer, &entry, write, wait).await
+    let (id, handed) = hand_over(&producer, &entry, write, wait).await?;
+    kept(id, handed, wait).await
 }
 
 async fn put_delete(
@@ -251,10 +275,20 @@ async fn delete_delete(
     delete_document(producer, ApiPath(DocumentPath { index, id: "delete".to_owned() }), parameters).await
 }
 
-/// Answers once the broker has confirmed the write, or once a search sees it.
-async fn keep(producer: &Producer, entry: &Entry, write: Write, wait: Option<Duration>) -> Result<Response, ApiError> {
+/// Hands one write over; gives its id, too.
+async fn hand_over(
+    producer: &Producer,
+    entry: &Entry,
+    write: Write,
+    wait: Option<Duration>,
+) -> Result<(String, Handed), ApiError> {
     let id = String::from(write.id.clone());
-    let mut handed = producer.publisher.write_for(entry, vec![write], wait.is_some()).await.map_err(Problem::from)?;
+    let handed = producer.publisher.write_for(entry, vec![write], wait.is_some()).await.map_err(Problem::from)?;
+    Ok((id, handed))
+}
+
+/// Answers once the broker has confirmed the write, or once a search sees it.
+async fn kept(id: String, mut handed: Handed, wait: Option<Duration>) -> Result<Response, ApiError> {
     let tickets = handed.take_tickets();
     handed.confirmed().await.map_err(Problem::from)?;
     let Some(wait) = wait else {

@@ -4,11 +4,12 @@
 //! its connection. [`session`] says how a session stays the only one whose writes count. A message is settled once the
 //! broker has confirmed its batches, and once all that was refused of it stands in the dead letters.
 //!
-//! [`way`] is where messages come from, [`message`] what they ask for, [`batch`] how several documents stand in one,
+//! [`way`] is where messages come from, [`pump`] bounds what is in hand of them, [`message`] is what they ask for, [`batch`] how several documents stand in one,
 //! [`settling`] what becomes of them, [`sources`] which sources there are, [`report`] what is told of all this.
 
 mod batch;
 mod message;
+mod pump;
 mod report;
 mod session;
 mod settling;
@@ -16,10 +17,14 @@ mod sources;
 mod way;
 
 use std::any::Any;
+use std::num::NonZeroU16;
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 use warren_protocol::Problem;
 use warren_protocol::ports::{Ports, QueueError};
@@ -53,6 +58,10 @@ struct Context {
     catalog: CatalogHandle,
     space: LogSpace,
     receipts: Receipts,
+    /// The memory of all that is on its way to the logs.
+    room: Arc<Semaphore>,
+    /// How many queues this process consumes, or wants to.
+    ways: Arc<AtomicUsize>,
 }
 
 /// Why a session is over.
@@ -80,9 +89,10 @@ impl Intakes {
         catalog: CatalogHandle,
         space: LogSpace,
         receipts: Receipts,
+        room: Arc<Semaphore>,
         stop: Stop,
     ) -> Self {
-        let context = Context { config, ports, catalog, space, receipts };
+        let context = Context { config, ports, catalog, space, receipts, room, ways: Arc::default() };
         let tasks = TaskTracker::new();
         tasks.spawn(consume(context.clone(), Way::Intake, stop.clone()));
         tasks.spawn(sources::run(context, stop));
@@ -100,9 +110,11 @@ impl Intakes {
 async fn consume(context: Context, way: Way, stop: Stop) {
     let label = way.label();
     let report = context.space.reports().begin(&label);
-    let (mut pause, mut cautious) = (FIRST_PAUSE, false);
+    context.ways.fetch_add(1, Ordering::Relaxed);
+    let most = context.config.producer.intake_prefetch;
+    let (mut pause, mut pace) = (FIRST_PAUSE, Pace { cautious: false, prefetch: most });
     while !stop.is_requested() {
-        let mut session = Session::new(&context, &way, &report, &stop, cautious);
+        let mut session = Session::new(&context, &way, &report, &stop, pace);
         let ended = AssertUnwindSafe(session.run()).catch_unwind().await;
         let settled = session.settled();
         drop(session);
@@ -111,11 +123,16 @@ async fn consume(context: Context, way: Way, stop: Stop) {
             Ok(Ok(Ended::Stopped)) => break,
             // The next one begins where this one ends.
             Ok(Ok(Ended::Suspicious)) => {
-                cautious = true;
+                pace.cautious = true;
                 continue;
             }
             Ok(Ok(Ended::Unsuspicious)) => {
-                cautious = false;
+                pace.cautious = false;
+                continue;
+            }
+            Ok(Ok(Ended::Weighed(prefetch))) => {
+                tracing::info!(way = label, prefetch, "the intake takes as many messages at a time as their size allows");
+                pace.prefetch = prefetch;
                 continue;
             }
             Ok(Err(reason)) => reason,
@@ -133,7 +150,24 @@ async fn consume(context: Context, way: Way, stop: Stop) {
             () = stop.requested() => {}
         }
     }
+    context.ways.fetch_sub(1, Ordering::Relaxed);
     context.space.reports().end(&label, &report);
+}
+
+/// How a session goes about it.
+#[derive(Clone, Copy, Debug)]
+struct Pace {
+    /// One message at a time: one of them may kill.
+    cautious: bool,
+    /// As many messages at a time as their size allows.
+    prefetch: NonZeroU16,
+}
+
+impl Context {
+    /// The bytes of messages that one way may have in hand: all of them share `producer.buffer_bytes`.
+    fn share(&self) -> usize {
+        self.config.producer.buffer_bytes.get() as usize / self.ways.load(Ordering::Relaxed).max(1)
+    }
 }
 
 /// What a panic says.

@@ -7,6 +7,7 @@
 //! and [`receipts`] tells those who want to know when their writes can be found. [`delete_by_query`] asks workers for what is to be deleted.
 
 pub mod admission;
+mod burying;
 pub mod delete_by_query;
 pub mod extract;
 pub mod http;
@@ -47,6 +48,8 @@ pub struct Producer {
     rpc: Arc<dyn SearchRpc>,
     roster: Roster,
     uploads: Arc<Semaphore>,
+    /// The memory of what requests collect.
+    collecting: Arc<Semaphore>,
     /// Where links to be fetched go.
     pub queue: Arc<dyn WorkQueue>,
     intakes: Option<intake::Intakes>,
@@ -61,10 +64,13 @@ impl Producer {
         let space = log_space::LogSpace::start(ports, catalog.clone(), roster.clone());
         let receipts = receipts::Receipts::new(ports.bulletin.clone(), &config.producer);
         let writer = publisher::Writer::process();
-        let publisher = Publisher::new(ports.log.clone(), writer, config.producer.clone(), space.clone(), receipts.clone());
-        let (intake_space, intake_receipts) = (space.clone(), receipts.clone());
+        let buffer = || Arc::new(Semaphore::new(config.producer.buffer_bytes.get() as usize));
+        let (room, collecting) = (buffer(), buffer());
+        let log = ports.log.clone();
+        let publisher = Publisher::new(log, writer, config.producer.clone(), space.clone(), receipts.clone(), room.clone());
         let intakes = config.producer.intake.then(|| {
-            intake::Intakes::start(config.clone(), ports.clone(), catalog.clone(), intake_space, intake_receipts, stop.clone())
+            let (config, ports, catalog) = (config.clone(), ports.clone(), catalog.clone());
+            intake::Intakes::start(config, ports, catalog, space.clone(), receipts.clone(), room, stop.clone())
         });
         let uploads = Arc::new(Semaphore::new(config.producer.max_uploads.get() as usize));
         let (rpc, roster) = (ports.rpc.clone(), roster.clone());
@@ -74,7 +80,7 @@ impl Producer {
             links::Fetchers::start(config.links.clone(), world, stop.clone())
         });
         let (config, queue) = (config.clone(), ports.queue.clone());
-        Self { publisher, catalog, config, queue, rpc, roster, uploads, intakes, fetchers, space, receipts }
+        Self { publisher, catalog, config, queue, rpc, roster, uploads, collecting, intakes, fetchers, space, receipts }
     }
 
     /// Waits until everything that was taken is confirmed or refused. Call it once nothing new comes in.

@@ -166,15 +166,15 @@ impl Handed {
 }
 
 impl Publisher {
-    /// A publisher that writes as `writer`.
+    /// A publisher that writes as `writer`, within a room of bytes that all publishers of the process share.
     pub(crate) fn new(
         log: Arc<dyn PartitionLog>,
         writer: Writer,
         config: ProducerConfig,
         space: LogSpace,
         receipts: Receipts,
+        room: Arc<Semaphore>,
     ) -> Self {
-        let room = Arc::new(Semaphore::new(config.buffer_bytes.get() as usize));
         let (lanes, tasks) = (Mutex::new(HashMap::new()), TaskTracker::new());
         Self { shared: Arc::new(Shared { log, writer: Arc::new(writer), config, space, receipts, room, lanes, tasks }) }
     }

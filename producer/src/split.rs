@@ -129,6 +129,11 @@ impl Splitter {
         self.buffer.extend_from_slice(bytes);
     }
 
+    /// How many bytes it keeps until their piece is whole.
+    pub fn buffered(&self) -> usize {
+        self.buffer.len()
+    }
+
     /// Says that no more bytes come.
     pub fn finish(&mut self) {
         self.finished = true;

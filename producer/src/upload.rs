@@ -1,12 +1,17 @@
 //! One upload of many documents: checks each, writes them in chunks, and counts what became of them.
 
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+use std::future::ready;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
-use futures_util::stream::FuturesUnordered;
+use futures_util::stream::FuturesOrdered;
+use futures_util::{FutureExt, StreamExt};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use utoipa::ToSchema;
@@ -17,7 +22,7 @@ use warren_protocol::{IndexDefinition, IndexName, Problem};
 
 use crate::admission::{Admission, Refused};
 use crate::publisher::{Publisher, Write, WriteError};
-use crate::receipts::{Found, Gathering};
+use crate::receipts::{Found, Gathering, Ticket};
 use crate::split::Piece;
 
 /// A chunk is handed to the publisher at this size: small enough that checking it does not hold up the runtime.
@@ -69,6 +74,14 @@ pub struct Interrupted {
     pub summary: Summary,
 }
 
+/// A chunk that was handed over.
+struct Sent {
+    documents: u64,
+    /// To write them again; empty unless the upload can go on.
+    writes: Vec<Write>,
+    tickets: Vec<Ticket>,
+}
+
 /// An upload that is under way.
 pub struct Upload {
     admission: Admission,
@@ -77,7 +90,12 @@ pub struct Upload {
     entry: Option<Arc<Entry>>,
     chunk: Vec<Write>,
     chunk_bytes: usize,
-    on_their_way: FuturesUnordered<BoxFuture<'static, (u64, Result<(), WriteError>)>>,
+    on_their_way: FuturesOrdered<BoxFuture<'static, (Sent, Result<(), WriteError>)>>,
+    /// Chunks that were not handed over; all of them come behind those on their way. Empty unless it can go on.
+    not_sent: VecDeque<Vec<Write>>,
+    /// A piece whose index could not be used; it comes behind those.
+    not_admitted: Option<Piece>,
+    goes_on: bool,
     /// Their receipts, if they are wanted.
     gathering: Option<Gathering>,
     summary: Summary,
@@ -95,7 +113,10 @@ impl Upload {
             entry,
             chunk: Vec::new(),
             chunk_bytes: 0,
-            on_their_way: FuturesUnordered::new(),
+            on_their_way: FuturesOrdered::new(),
+            not_sent: VecDeque::new(),
+            not_admitted: None,
+            goes_on: false,
             gathering: None,
             summary: Summary::default(),
             max_listed,
@@ -106,6 +127,13 @@ impl Upload {
     #[must_use]
     pub fn with_receipts(mut self) -> Self {
         self.gathering = Some(Gathering::new(self.max_listed));
+        self
+    }
+
+    /// The same, which can [go on](Self::go_on) after an error: it keeps what is not confirmed.
+    #[must_use]
+    pub fn that_goes_on(mut self) -> Self {
+        self.goes_on = true;
         self
     }
 
@@ -129,7 +157,10 @@ impl Upload {
                 self.reject(piece.line, piece.number, &body, problem);
                 Ok(())
             }
-            Err(Refused::Index(problem)) => Err(problem),
+            Err(Refused::Index(problem)) => {
+                self.not_admitted = self.goes_on.then_some(Piece { content: Ok(body), ..piece });
+                Err(problem)
+            }
         }
     }
 
@@ -150,30 +181,82 @@ impl Upload {
             return Ok(());
         }
         self.send_chunk().await?;
-        while let Some(Some((documents, outcome))) = futures_util::FutureExt::now_or_never(self.on_their_way.next()) {
-            self.confirmed(documents, outcome)?;
+        while let Some(Some((sent, outcome))) = self.on_their_way.next().now_or_never() {
+            self.confirmed_or_kept(sent, outcome)?;
         }
         Ok(())
     }
 
     async fn send_chunk(&mut self) -> Result<(), Problem> {
-        let (Some(entry), false) = (&self.entry, self.chunk.is_empty()) else {
-            return Ok(());
-        };
         let writes = std::mem::take(&mut self.chunk);
         self.chunk_bytes = 0;
-        let documents = writes.len() as u64;
-        let mut handed = self.publisher.write_for(entry, writes, self.gathering.is_some()).await?;
-        if let Some(gathering) = &mut self.gathering {
-            gathering.add(handed.take_tickets());
-        }
-        self.on_their_way.push(Box::pin(async move { (documents, handed.confirmed().await) }));
+        if writes.is_empty() { Ok(()) } else { self.send(writes).await }
+    }
+
+    async fn send(&mut self, writes: Vec<Write>) -> Result<(), Problem> {
+        let Some(entry) = &self.entry else { return Ok(()) };
+        let (documents, again) = (writes.len() as u64, if self.goes_on { writes.clone() } else { Vec::new() });
+        let mut handed = match self.publisher.write_for(entry, writes, self.gathering.is_some()).await {
+            Ok(handed) => handed,
+            Err(error) => {
+                if self.goes_on {
+                    self.not_sent.push_front(again);
+                }
+                return Err(error.into());
+            }
+        };
+        let sent = Sent { documents, writes: again, tickets: handed.take_tickets() };
+        self.on_their_way.push_back(Box::pin(async move { (sent, handed.confirmed().await) }));
         Ok(())
     }
 
-    fn confirmed(&mut self, documents: u64, outcome: Result<(), WriteError>) -> Result<(), Problem> {
+    fn confirmed(&mut self, sent: Sent, outcome: Result<(), WriteError>) -> Result<(), Problem> {
         outcome?;
-        self.summary.accepted += documents;
+        self.summary.accepted += sent.documents;
+        if let Some(gathering) = &mut self.gathering {
+            gathering.add(sent.tickets);
+        }
+        Ok(())
+    }
+
+    /// The same; what is not confirmed stays the first of those on their way, if the upload can go on.
+    fn confirmed_or_kept(&mut self, sent: Sent, outcome: Result<(), WriteError>) -> Result<(), Problem> {
+        if self.goes_on
+            && let Err(error) = outcome
+        {
+            self.on_their_way.push_front(Box::pin(ready((sent, Err(error.clone())))));
+            return Err(error.into());
+        }
+        self.confirmed(sent, outcome)
+    }
+
+    /// Writes again what was not confirmed, and whatever came behind it, so that the last state of a document stays the last one.
+    /// For whoever has waited after an error of an upload [that goes on](Self::that_goes_on); before the next piece.
+    pub async fn go_on(&mut self) -> Result<(), Problem> {
+        let mut again = VecDeque::new();
+        while let Some((sent, outcome)) = self.on_their_way.next().await {
+            match outcome {
+                Ok(()) if again.is_empty() => self.confirmed(sent, Ok(()))?,
+                _ => again.push_back(sent.writes),
+            }
+        }
+        again.append(&mut self.not_sent);
+        self.not_sent = again;
+        while let Some(writes) = self.not_sent.pop_front() {
+            self.send(writes).await?;
+        }
+        match self.not_admitted.take() {
+            Some(piece) => self.take(piece).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Waits until all pieces so far are confirmed.
+    pub async fn flush(&mut self) -> Result<(), Problem> {
+        self.send_chunk().await?;
+        while let Some((sent, outcome)) = self.on_their_way.next().await {
+            self.confirmed_or_kept(sent, outcome)?;
+        }
         Ok(())
     }
 
@@ -217,8 +300,8 @@ impl Upload {
 
     async fn drain(&mut self) -> Result<(), Problem> {
         let mut outcome = self.send_chunk().await;
-        while let Some((documents, confirm)) = self.on_their_way.next().await {
-            outcome = outcome.and(self.confirmed(documents, confirm));
+        while let Some((sent, confirm)) = self.on_their_way.next().await {
+            outcome = outcome.and(self.confirmed(sent, confirm));
         }
         outcome
     }

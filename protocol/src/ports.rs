@@ -27,7 +27,7 @@ pub use partition_log::{
 };
 pub use search_rpc::{Incoming, Responder, RpcCall, RpcError, RpcTarget, SearchRpc};
 pub use work_queue::{
-    Binding, Deliveries, Delivery, Message, QueueError, QueueName, Settle, Settlement, SourceQueue, Way, WorkQueue,
+    Binding, Deliveries, Delivery, Message, QueueError, QueueName, Settle, Settlement, Sifted, SourceQueue, Way, WorkQueue,
 };
 
 /// A broker, whichever it is.

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use warren_protocol::dead_letter::{DeadLetter, now_ms};
-use warren_protocol::ports::{Deliveries, Delivery, QueueError, QueueName, Settlement, Way};
+use warren_protocol::ports::{Delivery, QueueError, QueueName, Settlement, Sifted, Way};
 use warren_protocol::problem::Code;
 use warren_protocol::{Problem, SourceEntry};
 
@@ -87,7 +87,7 @@ impl QueryService {
         while Instant::now() < deadline
             && let Some(delivery) = letters.next().await
         {
-            let letter = DeadLetter::from(delivery.message.clone());
+            let letter = DeadLetter::from(delivery.map_err(unavailable)?.message.clone());
             if filter.takes(&letter) {
                 if found.len() == limit {
                     return Ok((found, false));
@@ -109,8 +109,10 @@ impl QueryService {
         while Instant::now() < deadline
             && let Some(delivery) = letters.next().await
         {
+            let broken = |error| after(error, purged, "deleted");
+            let delivery = delivery.map_err(broken)?;
             if filter.takes(&DeadLetter::from(delivery.message.clone())) {
-                delivery.settle(Settlement::Done).await.map_err(|error| after(error, purged, "deleted"))?;
+                delivery.settle(Settlement::Done).await.map_err(broken)?;
                 purged += 1;
             }
         }
@@ -129,6 +131,7 @@ impl QueryService {
             let mut bytes = 0;
             done.complete = true;
             while let Some(delivery) = letters.next().await {
+                let delivery = delivery.map_err(|error| after(error, done.replayed, "replayed"))?;
                 let letter = DeadLetter::from(delivery.message.clone());
                 if filter.takes(&letter) && letter.time_ms.is_none_or(|time| time <= done.before_ms) {
                     bytes += letter.message.body.len();
@@ -186,7 +189,7 @@ impl QueryService {
         }
     }
 
-    async fn sift(&self) -> Result<Deliveries, Problem> {
+    async fn sift(&self) -> Result<Sifted, Problem> {
         self.shared.ports.queue.sift(QueueName::DeadLetters).await.map_err(unavailable)
     }
 }

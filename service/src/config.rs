@@ -95,13 +95,14 @@ pub struct ProducerConfig {
     pub linger_ms: u64,
     /// How many batches of one log are unconfirmed at a time.
     pub in_flight_batches: NonZeroU16,
-    /// How many bytes of documents are taken and not confirmed at a time.
+    /// How many bytes of documents a process holds at a time in each of three places: what requests collect beyond 1 MiB each, what the
+    /// intake queue and all sources have in hand, and what is on its way to the logs.
     pub buffer_bytes: NonZeroU32,
     /// How long a document may wait for its confirm, in milliseconds.
     pub confirm_timeout_ms: NonZeroU64,
     /// Whether to serve the intake queue and the sources.
     pub intake: bool,
-    /// How many messages of the intake queue, and of each source, are unsettled at a time.
+    /// How many messages of the intake queue, and of each source, are unsettled at a time; fewer where they are large.
     pub intake_prefetch: NonZeroU16,
     /// The largest body of a message from a queue, in bytes, unpacked: all documents of a batch together.
     pub max_message_bytes: NonZeroU32,
@@ -111,8 +112,7 @@ pub struct ProducerConfig {
     pub test_panics: bool,
     /// How many rejected documents an answer lists, and how many that cannot be found yet; all are counted.
     pub max_rejected_listed: u32,
-    /// How many uploads of many documents, and deletions by query, are worked on at once; beyond, they are answered 429. Each holds up
-    /// to `http.max_document_bytes`, and 8 MiB more if it is packed.
+    /// How many uploads, and deletions by query, are worked on at once; beyond, they are answered 429.
     pub max_uploads: NonZeroU32,
     /// How long a receipt is waited for, in milliseconds; after that it is unknown when the document can be found.
     pub receipt_timeout_ms: NonZeroU64,

@@ -77,10 +77,10 @@ pub fn launch(role: &'static str, args: &RoleArgs, run: impl AsyncFnOnce(Config,
             print!("{}", config.to_toml()?);
             return Ok(());
         }
-        let limited = arenas::limit();
+        let arenas = arenas::few();
         telemetry::start(&config.log)?;
-        if let Err(error) = limited {
-            tracing::warn!(%error, "cannot limit the arenas of memory: the process may take more than it should");
+        if let Err(error) = arenas {
+            tracing::warn!(%error, "this process may take more memory than it needs: set MALLOC_ARENA_MAX=2");
         }
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no runtime can be started")?;
         let ended = runtime.block_on(connected(role, config, run));

@@ -14,8 +14,8 @@ use warren_service::config::Config;
 use super::source::Part;
 use crate::client::{Client, Refused};
 
-/// How long a server may refuse or be away before the command gives up.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// How long a server, or a broker, may refuse or be away before the command gives up.
+pub(super) const PATIENCE: Duration = Duration::from_secs(120);
 const PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// The longest that a server waits for a part to be found.

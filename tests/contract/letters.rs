@@ -14,6 +14,7 @@ use crate::world::{next, silent};
 
 crate::promises!(
     what_is_sifted_comes_once_and_what_is_left_is_in_its_place,
+    a_look_that_breaks_off_says_so,
     what_is_buried_is_kept_and_its_message_is_still_to_be_settled,
     a_part_of_a_message_is_a_letter_of_its_own,
     a_letter_returns_as_the_message_that_it_was,
@@ -26,7 +27,7 @@ async fn what_is_sifted_comes_once_and_what_is_left_is_in_its_place(world: &Worl
     depth_becomes(&**queues, DeadLetters, 6).await?;
     let mut sifted = queues.sift(DeadLetters).await?;
     let mut number = 0;
-    while let Some(delivery) = sifted.next().await {
+    while let Some(delivery) = sifted.next().await.transpose()? {
         assert_eq!(delivery.message.body, message(number).body);
         if number % 2 == 1 {
             delivery.settle(Settlement::Done).await?;
@@ -43,6 +44,23 @@ async fn what_is_sifted_comes_once_and_what_is_left_is_in_its_place(world: &Worl
     .await?;
     let bodies: Vec<_> = left.into_iter().map(|message| message.body).collect();
     assert_eq!(bodies, [0, 2, 4].map(|number| message(number).body));
+    Ok(())
+}
+
+async fn a_look_that_breaks_off_says_so(world: &World) -> Result<()> {
+    let queues = &world.ports().queue;
+    publish(&**queues, DeadLetters, 6).await?;
+    depth_becomes(&**queues, DeadLetters, 6).await?;
+    let mut sifted = queues.sift(DeadLetters).await?;
+    let held = next(&mut sifted).await??;
+    world.disconnect().await?;
+    let rest: Vec<_> = sifted.by_ref().collect().await;
+    let broke_off = matches!(rest.last(), Some(Err(QueueError::Unavailable(_))));
+    assert!(broke_off || rest.len() == 5 && rest.iter().all(Result::is_ok), "{rest:?}");
+    drop((held, rest, sifted));
+    depth_becomes(&**queues, DeadLetters, 6).await?;
+    let mut again = eventually("the queue can be looked at", DEADLINE, async || Ok(queues.sift(DeadLetters).await?)).await?;
+    assert_eq!(next(&mut again).await??.message.body, message(0).body);
     Ok(())
 }
 
@@ -118,7 +136,7 @@ async fn a_letter_returns_as_the_message_that_it_was(world: &World) -> Result<()
     depth_becomes(&**queues, DeadLetters, 1).await?;
 
     let mut letters = queues.sift(DeadLetters).await?;
-    next(&mut letters).await?.settle(Settlement::Return(Way::Queue(Intake))).await?;
+    next(&mut letters).await??.settle(Settlement::Return(Way::Queue(Intake))).await?;
     drop(letters);
     let back = next(&mut deliveries).await?;
     assert_eq!((&back.message, back.redelivered), (&original, false));

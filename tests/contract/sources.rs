@@ -45,7 +45,7 @@ async fn a_bound_queue_gets_a_copy_of_what_its_key_selects() -> Result<()> {
     first.settle(Settlement::Done).await?;
     depth_becomes(&**queues, DeadLetters, 1).await?;
     let mut letters = queues.sift(DeadLetters).await?;
-    let letter = next(&mut letters).await?;
+    let letter = next(&mut letters).await??;
     assert_eq!(DeadLetter::from(letter.message.clone()).source.as_deref(), Some("warren.source.a"));
     letter.settle(Settlement::Return(Way::Source(source.clone()))).await?;
     drop(letters);

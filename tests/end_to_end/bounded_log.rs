@@ -1,10 +1,10 @@
 //! A log that is full refuses writes before anything is lost, and takes them again once there are snapshots.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use reqwest::Method;
 use serde_json::{Value, json};
 use warren_tests::deployment::PATIENCE;
-use warren_tests::eventually;
+use warren_tests::{Program, eventually};
 
 use crate::stacks::stack;
 
@@ -44,8 +44,27 @@ async fn without_snapshots_a_small_log_refuses_writes_in_time_and_goes_on_with_t
     ensure!((kept as usize) * SIZE > LIMIT / 4, "refused after {kept} documents");
     stack.query()?.found(&stack.index, kept as usize).await?;
 
+    // Who publishes straight into the logs waits, and goes on with what was refused.
+    let files = tempfile::tempdir()?;
+    let file = files.path().join("more.ndjson");
+    let more: Vec<String> = (0..10).map(|number| large(1_000_000 + number).to_string()).collect();
+    std::fs::write(&file, more.join("\n"))?;
+    let file = file.to_str().context("a name that is text")?;
+    let arguments = ["publish", "--broker", stack.deployment.url(), "--index", &stack.index, file];
+    let mut publish = Program::start("warren", &arguments, &[])?;
+    eventually("the command says that it waits", PATIENCE, async || {
+        ensure!(publish.said().contains("waits until it can go on"), "{}", publish.said());
+        Ok(())
+    })
+    .await?;
+    ensure!(publish.ended()?.is_none(), "{}", publish.said());
+
     std::fs::remove_file(folder)?;
     std::fs::rename(&away, folder)?;
+    let status = publish.wait(PATIENCE * 2).await?;
+    let said = publish.all();
+    ensure!(status.success() && said.contains("10 accepted, 0 rejected"), "{status}: {said}");
+    kept += more.len() as u64;
     eventually("the log takes writes again", PATIENCE, async || {
         let (status, answer) = producer.upload(&stack.index, &[large(kept as usize)]).await?;
         ensure!(status == 202, "{status}: {answer}");

@@ -4,9 +4,11 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use reqwest::Method;
-use serde_json::json;
-use warren_protocol::ports::Message;
-use warren_tests::{Program, eventually, http};
+use serde_json::{Value, json};
+use warren_broker::Settings;
+use warren_protocol::dead_letter::Letter;
+use warren_protocol::ports::{Message, QueueName};
+use warren_tests::{Program, Proxy, eventually, http};
 
 use crate::Deployment;
 use crate::deployment::{PATIENCE, Server};
@@ -56,6 +58,62 @@ async fn when_the_dead_letters_are_full_the_intake_waits_and_goes_on_with_room()
     assert_eq!(purged, BAD);
     status(&query, "the intake goes on", |status| status["intake"]["paused"].is_null()).await?;
     let _: () = client.close().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_look_that_the_broker_breaks_off_is_not_complete() -> Result<()> {
+    const LETTERS: u64 = 400;
+    let mut deployment = Deployment::new().await?;
+    let proxy = Proxy::start(deployment.url()).await?;
+    let query = deployment.serve("query-service", &[("WARREN__BROKER__URL", proxy.url())]).await?;
+    let settings = Settings { url: Some(deployment.url().to_owned()), ..Settings::default() };
+    let client = warren_broker::connect(&settings, "client", std::path::Path::new(".")).await?;
+    for number in 0..LETTERS {
+        let message = Message { body: format!("bad {number}").into(), routing_key: "notes".into(), ..Message::default() };
+        let letter = Letter::new("invalid_json", "none").of(message, "warren.intake", 1);
+        client.ports.queue.publish(QueueName::DeadLetters, letter).await?;
+    }
+    // Far less than it takes to ask for all of them.
+    let broken = async |request: reqwest::RequestBuilder| -> Result<String> {
+        let cuts = proxy.cuts();
+        proxy.cut_after(4000);
+        let (status, answer) = http::answer(request).await?;
+        assert_eq!((status, &answer["code"], proxy.cuts()), (503, &json!("unavailable"), cuts + 1), "{answer}");
+        eventually("the query service is connected again", PATIENCE, async || {
+            let (status, answer) = query.get("/dead-letters?limit=1").await?;
+            ensure!(status == 200, "{answer}");
+            Ok(())
+        })
+        .await?;
+        Ok(answer["detail"].as_str().context("detail")?.to_owned())
+    };
+    let replay = |reason: &str| query.request(Method::POST, "/dead-letters/replay").json(&json!({"reason": reason}));
+    broken(query.request(Method::GET, "/dead-letters?reason=none")).await?;
+    broken(query.request(Method::GET, "/dead-letters/none")).await?;
+    broken(query.request(Method::DELETE, "/dead-letters?reason=none")).await?;
+    broken(replay("none")).await?;
+    let left = async |at_least: u64, at_most: u64| {
+        eventually("the others are back", PATIENCE, async || {
+            let left = client.ports.queue.depth(QueueName::DeadLetters).await?;
+            ensure!((at_least..=at_most).contains(&left), "{left} left, not {at_least} to {at_most}");
+            Ok(left)
+        })
+        .await
+    };
+    left(LETTERS, LETTERS).await?;
+
+    let said = broken(query.request(Method::DELETE, "/dead-letters?reason=invalid_json")).await?;
+    let (_, deleted) = said.split_once('(').context("what was done before")?;
+    let deleted: u64 = deleted.split_once(" dead letters were deleted before").context("how many")?.0.parse()?;
+    assert!((1..LETTERS).contains(&deleted), "{said}");
+    // The last acknowledgement may not have come through.
+    let left = left(LETTERS - deleted, LETTERS - deleted + 1).await?;
+    let (status, purged) = http::answer(query.request(Method::DELETE, "/dead-letters?reason=invalid_json")).await?;
+    assert_eq!((status, purged), (200, json!({"purged": left, "complete": true})));
+    let (_, shown): (_, Value) = query.get("/dead-letters/none").await?;
+    assert_eq!(shown["code"], "unknown_dead_letter");
+    client.close().await;
     Ok(())
 }
 

@@ -16,6 +16,7 @@ mod foreign;
 mod foreign_clients;
 mod intake;
 mod links;
+mod memory;
 mod page;
 mod ranking;
 mod receipts;

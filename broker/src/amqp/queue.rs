@@ -2,6 +2,7 @@
 
 use std::num::NonZeroU16;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::{StreamExt, stream};
@@ -16,7 +17,7 @@ use tokio::time::{sleep, timeout};
 use tracing::debug;
 use warren_protocol::dead_letter::Letter;
 use warren_protocol::ports::{
-    Binding, Deliveries, Delivery, Message, QueueError, QueueName, Settle, Settlement, SourceQueue, Way, WorkQueue,
+    Binding, Deliveries, Delivery, Message, QueueError, QueueName, Settle, Settlement, Sifted, SourceQueue, Way, WorkQueue,
 };
 
 use super::connection::{Context, Link};
@@ -27,6 +28,9 @@ use super::names;
 use super::pool::Pool;
 use super::topology;
 use crate::keeping;
+
+/// Between two tries to put a link into a pause when the broker takes no messages.
+const FULL_PAUSE: Duration = Duration::from_millis(500);
 
 pub(super) struct QuorumQueues {
     pub(super) context: Arc<Context>,
@@ -102,7 +106,7 @@ impl WorkQueue for QuorumQueues {
         work.await.map_err(|failure| queue_error(queue, failure))
     }
 
-    async fn sift(&self, queue: QueueName) -> Result<Deliveries, QueueError> {
+    async fn sift(&self, queue: QueueName) -> Result<Sifted, QueueError> {
         if queue == QueueName::Intake {
             return Err(QueueError::Unavailable("RabbitMQ shows nobody a queue with a single active consumer".to_owned()));
         }
@@ -112,15 +116,16 @@ impl WorkQueue for QuorumQueues {
         let channel = open.await.map_err(|failure| queue_error(queue, failure))?;
         let sieve = Arc::new(Sieve { channel: Arc::new(channel), context: Arc::clone(&self.context), turn: Some(turn) });
         let (context, pool) = (Arc::clone(&self.context), Arc::clone(&self.publishing));
-        let found = stream::unfold(Arc::clone(&sieve), move |sieve| {
+        let found = stream::unfold(Some(Arc::clone(&sieve)), move |sieve| {
             let (context, pool) = (Arc::clone(&context), Arc::clone(&pool));
             async move {
+                let sieve = sieve?;
                 let name = queue.to_string();
                 let getting = sieve.channel.basic_get(name.as_str().into(), BasicGetOptions::default());
-                let got = until(context.deadline(), getting).await;
-                let got = got.inspect_err(|error| debug!(%queue, %error, "a look at a queue broke off")).ok()??;
-                let consumed = consumed(name, 0, context, pool, &sieve.channel, got.delivery);
-                Some((consumed, sieve))
+                match until(context.deadline(), getting).await {
+                    Ok(got) => Some((Ok(consumed(name, 0, context, pool, &sieve.channel, got?.delivery)), Some(sieve))),
+                    Err(failure) => Some((Err(queue_error(queue, failure)), None)),
+                }
             }
         });
         Ok(keeping(sieve, found))
@@ -294,7 +299,16 @@ impl Settle for Consumed {
                 let error = |failure| queue_error(QueueName::Links, failure);
                 let properties = retried(&self.properties, &message).map_err(error)?;
                 let pause = topology::pause_exchange(after);
-                self.pool.publish(&pause, &message.routing_key, properties, message.body).await.map_err(error)?;
+                let publish = || self.pool.publish(&pause, &message.routing_key, properties.clone(), message.body.clone());
+                // Given back, it would count as handed out once more.
+                while let Err(failure) = publish().await {
+                    if !matches!(failure, Failure::Full | Failure::Alarm) {
+                        return Err(error(failure));
+                    }
+                    debug!(%failure, "a link waits until the broker takes it again");
+                    sleep(FULL_PAUSE).await;
+                    self.check().await?;
+                }
                 self.ack().await
             }
             Settlement::Retry { after } => {

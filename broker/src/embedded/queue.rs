@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use warren_protocol::dead_letter::{DeadLetter, Letter};
 use warren_protocol::ports::{
-    Deliveries, Delivery, Message, QueueError, QueueName, Settle, Settlement, SourceQueue, Way, WorkQueue,
+    Deliveries, Delivery, Message, QueueError, QueueName, Settle, Settlement, Sifted, SourceQueue, Way, WorkQueue,
 };
 
 use super::store::{Store, StoreError};
@@ -107,20 +107,24 @@ impl WorkQueue for Queues {
         read(&queue.messages, queue.first(limit)).await.map_err(QueueError::Unavailable)
     }
 
-    async fn sift(&self, queue: QueueName) -> Result<Deliveries, QueueError> {
+    async fn sift(&self, queue: QueueName) -> Result<Sifted, QueueError> {
         let queue = Arc::clone(self.queue(queue));
         let visit = Arc::new(Consumer { id: queue.visit(), queue });
-        let found = stream::unfold((self.clone(), Arc::clone(&visit), 0), |(queues, visit, after)| async move {
-            let mut after = after;
-            loop {
-                let hold = visit.queue.take_after(visit.id, after)?;
-                after = hold.sequence();
-                let (redelivered, attempts) = (hold.redelivered(), hold.attempts());
-                let message = read(&visit.queue.messages, vec![after]).await.ok().and_then(|mut messages| messages.pop());
-                // A damaged one is told of when it is consumed.
-                let Some(message) = message else { continue };
-                let settle = Box::new(LocalSettle { hold, queues: queues.clone() });
-                return Some((Delivery::new(message, redelivered, attempts, settle), (queues, visit, after)));
+        let found = stream::unfold(Some((self.clone(), Arc::clone(&visit), 0)), |state| async move {
+            let (queues, visit, after) = state?;
+            let hold = visit.queue.take_after(visit.id, after)?;
+            let sequence = hold.sequence();
+            let (redelivered, attempts) = (hold.redelivered(), hold.attempts());
+            match read(&visit.queue.messages, vec![sequence]).await.map(|mut messages| messages.pop()) {
+                Ok(Some(message)) => {
+                    let settle = Box::new(LocalSettle { hold, queues: queues.clone() });
+                    Some((Ok(Delivery::new(message, redelivered, attempts, settle)), Some((queues, visit, sequence))))
+                }
+                outcome => {
+                    let error = outcome.err().unwrap_or_else(|| "it is not there".into());
+                    let error = format!("message {sequence} of {} cannot be read: {error}", visit.queue.name);
+                    Some((Err(QueueError::Unavailable(error)), None))
+                }
             }
         });
         Ok(keeping(visit, found))

@@ -18,6 +18,7 @@ use crate::split::Form;
 
 /// A packed body may make its reader keep so much of it, as a power of two: 8 MiB, what RFC 9659 allows for zstd.
 const WINDOW_LOG: u32 = 23;
+pub(super) const WINDOW_BYTES: u32 = 1 << WINDOW_LOG;
 
 /// How long what a client still sends is read and dropped.
 const LINGER: Duration = Duration::from_secs(2);
@@ -53,6 +54,15 @@ pub(super) fn form(headers: &HeaderMap) -> Result<Form, Problem> {
     }
 }
 
+fn encoding(headers: &HeaderMap) -> Option<String> {
+    headers.get(CONTENT_ENCODING).map(|value| value.to_str().unwrap_or_default().to_ascii_lowercase())
+}
+
+/// Whether the body is packed in a way that may make its reader keep [`WINDOW_BYTES`] of it.
+pub(super) fn has_window(headers: &HeaderMap) -> bool {
+    encoding(headers).as_deref() == Some("zstd")
+}
+
 /// The bytes of a body, unpacked.
 pub(super) type Chunks = BoxStream<'static, std::io::Result<Bytes>>;
 
@@ -68,8 +78,7 @@ pub(super) fn decoded(headers: &HeaderMap, body: Body, limit: u64) -> Result<Chu
         }
         Ok(chunk)
     });
-    let encoding = headers.get(CONTENT_ENCODING).map(|value| value.to_str().unwrap_or_default().to_ascii_lowercase());
-    match encoding.as_deref() {
+    match encoding(headers).as_deref() {
         None | Some("" | "identity") => Ok(raw.boxed()),
         Some("gzip" | "x-gzip") => {
             let mut decoder = GzipDecoder::new(StreamReader::new(raw));

@@ -24,18 +24,21 @@ use warren_protocol::problem::Code;
 use warren_service::stop::Stop;
 
 use super::message::{self, Item};
+use super::pump::{InHand, Pump};
 use super::report::Report;
 use super::settling::{Group, Settled, Settling};
 use super::way::Way;
-use super::{Context, SessionEnd, words_of};
+use super::{Context, Pace, SessionEnd, words_of};
 use crate::admission::Admission;
 use crate::publisher::{Publisher, Write, WriteError, Writer};
 use crate::receipts::Reply;
 
-/// Between two looks at a log that is full.
+/// Between two looks at what is full.
 const FULL_PAUSE: Duration = Duration::from_millis(250);
 /// Before a message is tried again whose handler has panicked.
 const PANIC_PAUSE: Duration = Duration::from_millis(200);
+/// After so many messages that were not handed out before, their size tells how many may be prefetched.
+const ENOUGH_TO_WEIGH: u32 = 1000;
 /// Handed out so often, a message may be one that kills.
 const SUSPICIOUS_ATTEMPTS: u32 = 4;
 
@@ -48,6 +51,8 @@ pub(super) enum Ended {
     Suspicious,
     /// Messages come that were not handed out before: there is nothing to be cautious about any more.
     Unsuspicious,
+    /// The messages are larger than was thought, or smaller: the next session has to prefetch so many.
+    Weighed(NonZeroU16),
 }
 
 pub(super) struct Session<'a> {
@@ -55,19 +60,23 @@ pub(super) struct Session<'a> {
     way: &'a Way,
     report: &'a Report,
     stop: &'a Stop,
-    cautious: bool,
+    pace: Pace,
+    /// The bytes that it may have in hand, as they come; and as many again unpacked.
+    share: usize,
     admission: Admission,
     /// There once the first message has come: then this session is the active one.
     publisher: Option<Publisher>,
     settling: FuturesUnordered<Settling>,
+    /// The bytes that packed messages in `settling` have unpacked.
+    unpacked: usize,
     settled: u64,
 }
 
 impl<'a> Session<'a> {
-    pub(super) fn new(context: &'a Context, way: &'a Way, report: &'a Report, stop: &'a Stop, cautious: bool) -> Self {
+    pub(super) fn new(context: &'a Context, way: &'a Way, report: &'a Report, stop: &'a Stop, pace: Pace) -> Self {
         let admission = Admission::new(context.catalog.clone(), context.config.clone());
-        let (publisher, settling) = (None, FuturesUnordered::new());
-        Self { context, way, report, stop, cautious, admission, publisher, settling, settled: 0 }
+        let (share, publisher, settling) = (context.share(), None, FuturesUnordered::new());
+        Self { context, way, report, stop, pace, share, admission, publisher, settling, unpacked: 0, settled: 0 }
     }
 
     /// How many messages it has settled.
@@ -77,28 +86,56 @@ impl<'a> Session<'a> {
 
     /// Consumes until `stop`, or until the session cannot go on: what it holds then comes again.
     pub(super) async fn run(&mut self) -> Result<Ended, SessionEnd> {
-        let prefetch = if self.cautious { NonZeroU16::MIN } else { self.context.config.producer.intake_prefetch };
-        let mut deliveries = tokio::select! {
+        let prefetch = if self.pace.cautious { NonZeroU16::MIN } else { self.pace.prefetch };
+        let deliveries = tokio::select! {
             deliveries = self.way.consume(&self.context.ports, prefetch) => deliveries?,
             () = self.stop.requested() => return Ok(Ended::Stopped),
         };
+        let mut pump = Pump::start(deliveries, prefetch, self.share);
+        let ended = self.work(&mut pump).await;
+        pump.stop().await;
+        match pump.overfull() {
+            Some(largest) => Ok(Ended::Weighed(self.fitting(largest))),
+            None => ended,
+        }
+    }
+
+    /// So many messages of this size fit into the share.
+    fn fitting(&self, size: usize) -> NonZeroU16 {
+        let fitting = NonZeroU16::new(u16::try_from(self.share / size.max(1)).unwrap_or(u16::MAX));
+        fitting.unwrap_or(NonZeroU16::MIN).min(self.context.config.producer.intake_prefetch)
+    }
+
+    async fn work(&mut self, pump: &mut Pump) -> Result<Ended, SessionEnd> {
         let mut ended = Ended::Stopped;
+        // What came, one message after the other that was not handed out before: how many, and the largest.
+        let (mut fresh_ones, mut largest) = (0, 0);
         loop {
             tokio::select! {
                 () = self.stop.requested() => break,
                 Some(settled) = self.settling.next() => self.note(settled)?,
-                delivery = deliveries.next(), if !self.report.is_paused() => {
-                    let delivery = delivery.ok_or(SessionEnd::ConsumerLost)?;
-                    if !self.cautious && delivery.attempts >= SUSPICIOUS_ATTEMPTS {
+                in_hand = pump.next(), if !self.report.is_paused() && self.unpacked <= self.share => {
+                    let in_hand = in_hand.ok_or(SessionEnd::ConsumerLost)?;
+                    if !self.pace.cautious && in_hand.delivery.attempts >= SUSPICIOUS_ATTEMPTS {
                         // What came before it is finished, and does not come again.
                         ended = Ended::Suspicious;
                         break;
                     }
-                    let fresh = !delivery.redelivered;
-                    self.take(delivery).await?;
-                    if self.cautious && fresh {
-                        ended = Ended::Unsuspicious;
-                        break;
+                    let fresh = !in_hand.delivery.redelivered;
+                    (fresh_ones, largest) = if fresh { (fresh_ones + 1, in_hand.weight.bytes().max(largest)) } else { (0, 0) };
+                    self.take(in_hand).await?;
+                    if self.pace.cautious {
+                        if fresh {
+                            ended = Ended::Unsuspicious;
+                            break;
+                        }
+                    } else if fresh_ones >= ENOUGH_TO_WEIGH {
+                        let fitting = self.fitting(largest);
+                        if fitting.get() / 2 >= self.pace.prefetch.get() {
+                            ended = Ended::Weighed(fitting);
+                            break;
+                        }
+                        (fresh_ones, largest) = (0, 0);
                     }
                 }
             }
@@ -108,7 +145,7 @@ impl<'a> Session<'a> {
         Ok(ended)
     }
 
-    async fn take(&mut self, mut delivery: Delivery) -> Result<(), SessionEnd> {
+    async fn take(&mut self, InHand { mut delivery, weight }: InHand) -> Result<(), SessionEnd> {
         let publisher = self.publisher(&delivery).await?;
         if let Some(key) = delivery.message.headers.remove(ROUTING_KEY) {
             // It was replayed into the queue of a source.
@@ -121,13 +158,16 @@ impl<'a> Session<'a> {
         }
         let reply = self.reply(&delivery);
         let (Some((items, attempts)), false) = (self.read(&delivery).await?, self.stop.is_requested()) else { return Ok(()) };
+        let unpacked = unpacked(&delivery, &items);
         let refuses_a_known_id = items.iter().any(|item| item.asked.as_ref().is_err_and(|refusal| refusal.id.is_some()));
         let Some(groups) = self.hand_over(&publisher, &delivery, items, reply.is_some()).await? else { return Ok(()) };
         if refuses_a_known_id {
             // The letter's time has to be behind that of every write that came before it: a replay compares them.
             self.settle_all().await?;
         }
-        let settled = Settled { delivery, groups, attempts, reply, report: self.report.clone(), stop: self.stop.clone() };
+        let (report, stop) = (self.report.clone(), self.stop.clone());
+        let settled = Settled { delivery, weight, groups, unpacked, attempts, reply, report, stop };
+        self.unpacked += unpacked;
         self.settling.push(Box::pin(settled.finish()));
         if alone { self.settle_all().await } else { Ok(()) }
     }
@@ -181,10 +221,10 @@ impl<'a> Session<'a> {
                         break;
                     }
                     // The queue fills up meanwhile, and refuses what is published to it.
-                    Err(WriteError::LogFull(detail)) => {
+                    Err(error @ (WriteError::LogFull(_) | WriteError::Busy)) => {
                         if waiting.is_none() {
-                            tracing::warn!(detail, "the intake waits until a log has room again");
-                            waiting = Some(self.report.wait(detail));
+                            tracing::warn!(%error, "the intake waits until there is room again");
+                            waiting = Some(self.report.wait(error.to_string()));
                         }
                         if !self.wait(delivery, FULL_PAUSE).await? {
                             return Ok(None);
@@ -196,7 +236,7 @@ impl<'a> Session<'a> {
             groups.push(group);
         }
         if waiting.is_some() {
-            tracing::info!("the log has room again, the intake goes on");
+            tracing::info!("there is room again, the intake goes on");
         }
         Ok(Some(groups))
     }
@@ -214,14 +254,15 @@ impl<'a> Session<'a> {
         if let Some(publisher) = &self.publisher {
             return Ok(publisher.clone());
         }
-        let Context { catalog, ports, config, space, receipts } = self.context;
+        let Context { catalog, ports, config, space, receipts, room, .. } = self.context;
         let id = self.way.writer();
         let epoch = catalog.next_epoch(id).await?;
         first.check().await?;
         tracing::info!(way = self.way.label(), epoch, "this process takes documents from the queue");
         self.report.active(true);
         let writer = Writer::Session { id, epoch };
-        let publisher = Publisher::new(ports.log.clone(), writer, config.producer.clone(), space.clone(), receipts.clone());
+        let (log, config, space, receipts) = (ports.log.clone(), config.producer.clone(), space.clone(), receipts.clone());
+        let publisher = Publisher::new(log, writer, config, space, receipts, room.clone());
         Ok(self.publisher.insert(publisher).clone())
     }
 
@@ -248,11 +289,21 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    fn note(&mut self, settled: Result<(), SessionEnd>) -> Result<(), SessionEnd> {
-        settled?;
+    fn note(&mut self, unpacked: Result<usize, SessionEnd>) -> Result<(), SessionEnd> {
+        self.unpacked -= unpacked?;
         self.settled += 1;
         Ok(())
     }
+}
+
+/// The bytes that a message has unpacked: none if it was not packed, and its documents are parts of itself.
+fn unpacked(delivery: &Delivery, items: &[Item]) -> usize {
+    let whole = delivery.message.body.as_ptr_range();
+    let body = |item: &Item| match &item.asked {
+        Ok((_, Write { body: Some(body), .. })) => body.clone(),
+        _ => item.body.clone(),
+    };
+    items.iter().map(body).filter(|body| !whole.contains(&body.as_ptr())).map(|body| body.len()).sum()
 }
 
 /// What a group asks the publisher for.

@@ -1,25 +1,25 @@
 //! The end of a message: its writes are confirmed, what was refused of it is in the dead letters, then it is settled.
 
-use std::time::Duration;
-
 use futures_util::future::BoxFuture;
 use warren_protocol::Problem;
 use warren_protocol::dead_letter::{Letter, Part};
-use warren_protocol::ports::{Delivery, QueueError, Settlement};
+use warren_protocol::ports::{Delivery, Settlement};
 use warren_service::stop::Stop;
 
 use super::SessionEnd;
 use super::message::{Item, Refusal};
+use super::pump::Weight;
 use super::report::{Counts, Report};
 use super::session::Writes;
+use crate::burying::bury;
 use crate::publisher::{Handed, WriteError};
 use crate::receipts::{Reply, Ticket};
 
-/// Between two tries to put a letter into the dead letters when those are full.
-const FULL_PAUSE: Duration = Duration::from_millis(500);
+/// What is told while the dead letters are full.
+const FULL: &str = "the dead letters take no more: replay or purge some (warren dead-letters), or end the broker's alarm";
 
-/// The end of one message, under way.
-pub(super) type Settling = BoxFuture<'static, Result<(), SessionEnd>>;
+/// The end of one message, under way; gives the bytes that it had unpacked.
+pub(super) type Settling = BoxFuture<'static, Result<usize, SessionEnd>>;
 
 /// Documents of one message that share their fate: a large one is alone, so that it is known whom the broker refused.
 #[derive(Debug)]
@@ -79,7 +79,10 @@ impl Group {
 /// A message whose writes are on their way.
 pub(super) struct Settled {
     pub delivery: Delivery,
+    pub weight: Weight,
     pub groups: Vec<Group>,
+    /// The bytes that it has unpacked.
+    pub unpacked: usize,
     /// How often the message was tried.
     pub attempts: u32,
     /// Who wants to know what has become of its documents.
@@ -90,8 +93,8 @@ pub(super) struct Settled {
 
 impl Settled {
     /// Waits for the confirms, puts what is refused into the dead letters, and settles the message.
-    pub(super) async fn finish(self) -> Result<(), SessionEnd> {
-        let Self { delivery, groups, attempts, reply, report, stop } = self;
+    pub(super) async fn finish(self) -> Result<usize, SessionEnd> {
+        let Self { delivery, weight, groups, unpacked, attempts, reply, report, stop } = self;
         let (mut counts, mut tickets, mut refused) = (Counts::default(), Vec::<Ticket>::new(), Vec::new());
         for mut group in groups {
             let promised = group.handed.as_mut().map(Handed::take_tickets);
@@ -109,9 +112,10 @@ impl Settled {
                         report.failed(refusal.problem.to_string());
                         refused.push((refusal.id.clone(), refusal.problem.clone()));
                         let letter = letter(refusal, item.ordinal, item.body, attempts);
-                        if !bury(&delivery, letter, &report, &stop).await? {
+                        // Until there is room the intake takes nothing more.
+                        if !bury(&delivery, letter, &stop, || report.wait(FULL)).await? {
                             // It comes again.
-                            return Ok(());
+                            return Ok(unpacked);
                         }
                     }
                 }
@@ -120,12 +124,13 @@ impl Settled {
                 tickets.extend(promised.into_iter().flatten());
             }
         }
+        drop(weight);
         delivery.settle(Settlement::Done).await?;
         report.count(counts);
         if let Some(reply) = reply {
             reply.answer(tickets, refused);
         }
-        Ok(())
+        Ok(unpacked)
     }
 }
 
@@ -134,33 +139,4 @@ fn letter(refusal: Refusal, ordinal: Option<u64>, body: bytes::Bytes, attempts: 
     (letter.index, letter.document_id, letter.attempts) = (refusal.index, refusal.id, Some(attempts));
     letter.part = ordinal.map(|ordinal| Part { ordinal, body });
     letter
-}
-
-/// Puts a letter into the dead letters, as soon as they have room: until then the intake takes nothing more. False if it
-/// is to stop.
-async fn bury(delivery: &Delivery, letter: Letter, report: &Report, stop: &Stop) -> Result<bool, SessionEnd> {
-    let mut waiting = None;
-    loop {
-        match delivery.bury(letter.clone()).await {
-            Ok(()) => break,
-            Err(error @ QueueError::Full(_)) => {
-                if waiting.is_none() {
-                    tracing::warn!(%error, "the intake waits until the dead letters have room again");
-                    let why =
-                        "the dead letters take no more: replay or purge some (warren dead-letters), or end the broker's alarm";
-                    waiting = Some(report.wait(why));
-                }
-            }
-            Err(error) => return Err(error.into()),
-        }
-        tokio::select! {
-            () = tokio::time::sleep(FULL_PAUSE) => {}
-            () = stop.requested() => return Ok(false),
-        }
-        delivery.check().await?;
-    }
-    if waiting.is_some() {
-        tracing::info!("the dead letters have room again, the intake goes on");
-    }
-    Ok(true)
 }

@@ -29,6 +29,8 @@ pub(super) enum FetchError {
     Redirects(usize),
     #[error("the server answers {status}")]
     Status { status: u16, retry_after: Option<Duration> },
+    #[error("it redirects to {host}, which wants to be left alone for {} s", .wait.as_secs())]
+    Resting { host: String, wait: Duration },
     #[error("{0}: only HTML, Markdown and plain text are indexed")]
     Type(String),
     #[error("the server compresses the page as {0:?}: only gzip, br and zstd are read")]
@@ -57,7 +59,7 @@ pub(super) enum Verdict {
     /// Trying again would not help: a dead letter, with this reason.
     Never(String),
     /// It is tried again, as often as it may be, and not before this has passed; then it is a dead letter with this reason.
-    Again { reason: String, not_before: Duration, host_too: bool },
+    Again { reason: String, not_before: Duration },
     /// It is tried again, however often: the link is not at fault.
     Later,
 }
@@ -65,7 +67,8 @@ pub(super) enum Verdict {
 impl FetchError {
     pub(super) fn verdict(&self) -> Verdict {
         let never = |reason: &str| Verdict::Never(reason.to_owned());
-        let again = |reason: &str| Verdict::Again { reason: reason.to_owned(), not_before: Duration::ZERO, host_too: false };
+        let again_after = |reason: &str, not_before| Verdict::Again { reason: reason.to_owned(), not_before };
+        let again = |reason: &str| again_after(reason, Duration::ZERO);
         match self {
             Self::Job(_) => never("invalid_request"),
             Self::Invalid(_) => never("invalid_link"),
@@ -73,11 +76,10 @@ impl FetchError {
             Self::Redirect { .. } | Self::Redirects(_) => never("bad_redirect"),
             Self::Status { status: 404 | 410, .. } => never("page_not_found"),
             // Too early, too many, the server's own trouble.
-            Self::Status { status: 408 | 425 | 429 | 500 | 502.., retry_after } => Verdict::Again {
-                reason: "page_unavailable".to_owned(),
-                not_before: retry_after.unwrap_or_default(),
-                host_too: retry_after.is_some(),
-            },
+            Self::Status { status: 408 | 425 | 429 | 500 | 502.., retry_after } => {
+                again_after("page_unavailable", retry_after.unwrap_or_default())
+            }
+            Self::Resting { wait, .. } => again_after("page_unavailable", *wait),
             Self::Status { .. } => never("page_refused"),
             Self::Type(_) | Self::Encoding(_) => never("unsupported_media_type"),
             Self::TooLarge(_) => never("too_large"),
@@ -96,6 +98,12 @@ pub(super) fn pause_after(attempts: u32) -> Duration {
     let pauses = QueueName::LINK_PAUSES;
     let at = usize::try_from(attempts.saturating_sub(1)).unwrap_or(usize::MAX);
     pauses[at.min(pauses.len() - 1)]
+}
+
+/// The pause that ends at that time at the latest, if there is one: it may take several.
+pub(super) fn pause_until(wait: Duration) -> Duration {
+    let [shortest, ..] = QueueName::LINK_PAUSES;
+    QueueName::LINK_PAUSES.into_iter().rfind(|pause| *pause <= wait).unwrap_or(shortest)
 }
 
 impl From<Refused> for FetchError {
@@ -150,10 +158,10 @@ mod tests {
             assert_eq!(status(code), Verdict::Never("page_refused".to_owned()), "{code}");
         }
         for code in [408, 425, 429, 500, 502, 503, 504, 520] {
-            assert!(matches!(status(code), Verdict::Again { host_too: false, .. }), "{code}");
+            assert!(matches!(status(code), Verdict::Again { not_before: Duration::ZERO, .. }), "{code}");
         }
         let asked = FetchError::Status { status: 503, retry_after: Some(Duration::from_secs(7)) };
-        let expected = Verdict::Again { reason: "page_unavailable".into(), not_before: Duration::from_secs(7), host_too: true };
+        let expected = Verdict::Again { reason: "page_unavailable".into(), not_before: Duration::from_secs(7) };
         assert_eq!(asked.verdict(), expected);
         assert_eq!(FetchError::from(WriteError::IndexGone).verdict(), Verdict::Later);
     }
@@ -163,5 +171,8 @@ mod tests {
         let pauses: Vec<_> = (1..9).map(pause_after).collect();
         assert!(pauses.is_sorted() && pauses[0] < pauses[4], "{pauses:?}");
         assert_eq!(pauses[7], QueueName::LINK_PAUSES[4]);
+        for (wait, pause) in [(0, 1), (1, 1), (9, 1), (10, 10), (59, 10), (75, 60), (9999, 3600)] {
+            assert_eq!(pause_until(Duration::from_secs(wait)), Duration::from_secs(pause));
+        }
     }
 }

@@ -6,13 +6,16 @@ use std::time::{Duration, SystemTime};
 use reqwest::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER};
 use reqwest::{Response, StatusCode, redirect};
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 use warren_protocol::ports::QueueName;
 use warren_service::config::LinksConfig;
 
 use super::body;
-use super::failure::FetchError;
+use super::failure::{FetchError, Verdict};
 use super::guard::Guard;
+use super::hosts::MAX_WAIT;
 use super::link::Link;
+use super::pauses::Pauses;
 use super::resolve::{GuardedResolver, Resolve};
 use crate::extract::{self, Kind, Page};
 
@@ -26,6 +29,7 @@ const EXTRACTIONS: usize = 4;
 pub(super) struct Fetcher {
     http: reqwest::Client,
     guard: Guard,
+    pauses: Arc<Pauses>,
     timeout: Duration,
     max_bytes: u64,
     extractions: Arc<Semaphore>,
@@ -33,7 +37,12 @@ pub(super) struct Fetcher {
 
 impl Fetcher {
     /// Fails if there is no TLS to be had.
-    pub(super) fn new(config: &LinksConfig, resolver: Arc<dyn Resolve>, guard: Guard) -> reqwest::Result<Self> {
+    pub(super) fn new(
+        config: &LinksConfig,
+        resolver: Arc<dyn Resolve>,
+        guard: Guard,
+        pauses: Arc<Pauses>,
+    ) -> reqwest::Result<Self> {
         // Fails only if a provider is installed already, which is as well.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let timeout = Duration::from_millis(config.timeout_ms.get());
@@ -50,7 +59,7 @@ impl Fetcher {
             // The time limit is around all of it, see `page`.
             .build()?;
         let extractions = Arc::new(Semaphore::new(EXTRACTIONS));
-        Ok(Self { http, guard, timeout, max_bytes: config.max_bytes.get().into(), extractions })
+        Ok(Self { http, guard, pauses, timeout, max_bytes: config.max_bytes.get().into(), extractions })
     }
 
     /// Downloads a page and reads it.
@@ -66,6 +75,7 @@ impl Fetcher {
         Ok(extracting.await.map_err(|error| FetchError::Defect(error.to_string()))??)
     }
 
+    /// Follows redirects; each takes a turn of the host that it leads to, as the link itself did before.
     async fn download(&self, link: &Link) -> Result<(Kind, Option<String>, Vec<u8>), FetchError> {
         let mut at = link.clone();
         for _ in 0..=MAX_REDIRECTS {
@@ -77,14 +87,26 @@ impl Fetcher {
             {
                 let to = String::from_utf8_lossy(target.as_bytes()).into_owned();
                 at = at.join(&to).map_err(|error| FetchError::Redirect { to, why: error.to_string() })?;
+                self.turn(at.host_name()).await?;
                 continue;
             }
             if !status.is_success() {
-                return Err(FetchError::Status { status: status.as_u16(), retry_after: retry_after(&response) });
+                let error = FetchError::Status { status: status.as_u16(), retry_after: retry_after(&response) };
+                if let Verdict::Again { not_before, .. } = error.verdict() {
+                    self.pauses.rest(at.host_name(), not_before, Instant::now());
+                }
+                return Err(error);
             }
             return self.read(&at, response).await;
         }
         Err(FetchError::Redirects(MAX_REDIRECTS))
+    }
+
+    /// Waits until the host may be asked.
+    async fn turn(&self, host: &str) -> Result<(), FetchError> {
+        let turn = self.pauses.take(host, Instant::now(), MAX_WAIT);
+        tokio::time::sleep_until(turn.map_err(|wait| FetchError::Resting { host: host.to_owned(), wait })?).await;
+        Ok(())
     }
 
     async fn read(&self, at: &Link, response: Response) -> Result<(Kind, Option<String>, Vec<u8>), FetchError> {

@@ -13,26 +13,30 @@ use serde_json::json;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
-use warren_protocol::dead_letter::{self, Letter};
+use warren_protocol::dead_letter::{self, Letter, now_ms};
 use warren_protocol::document::IdSource;
-use warren_protocol::ports::{Delivery, QueueError, QueueName, Settlement, WorkQueue};
+use warren_protocol::ports::{Delivery, Message, QueueError, QueueName, Settlement, WorkQueue};
 use warren_service::config::LinksConfig;
 use warren_service::stop::Stop;
 
-use super::failure::{FetchError, Verdict, pause_after};
+use super::failure::{FetchError, Verdict, pause_after, pause_until};
 use super::fetch::Fetcher;
 use super::guard::Guard;
 use super::hosts::{Hosts, Limits, Turn};
-use super::job::{HEADER_POSTPONED, Job, attempts, count};
+use super::job::{HEADER_POSTPONED, HEADER_TURN, Job, attempts, number};
+use super::pauses::Pauses;
 use super::resolve::{Resolve, SystemResolver};
 use crate::admission::Admission;
+use crate::burying::bury;
 use crate::publisher::Publisher;
 
 /// Between two sessions, so that an outage does not burn the queue's delivery limit of 20.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-/// Between two looks at dead letters that are full.
-const FULL_PAUSE: Duration = Duration::from_secs(1);
+/// The longest line of one host in the queue that is believed.
+const LONGEST_LINE: Duration = Duration::from_secs(24 * 3600);
+/// How long a job that goes back to the queue is waited for when the fetchers stop.
+const STOP_PATIENCE: Duration = Duration::from_secs(2);
 
 /// What the fetchers work with.
 #[derive(Clone)]
@@ -116,56 +120,53 @@ struct Held {
 
 /// What a task says at its end.
 struct Done {
-    /// Of a job that was fetched: its host, and how long that wants to be left alone.
-    host: Option<(String, Option<Duration>)>,
+    /// Of a job that was fetched: its host, and how long it took.
+    host: Option<(String, Duration)>,
     settled: Result<(), QueueError>,
 }
 
 impl Session<'_> {
     /// Consumes until `stop` (`Ok`), or until the session cannot go on: what it holds then comes again.
     async fn run(&self, settled: &mut u64) -> Result<(), SessionEnd> {
+        let pauses = Arc::new(Pauses::new(Duration::from_millis(self.config.host_pause_ms)));
         let fetch = Fetch {
-            fetcher: Fetcher::new(self.config, Arc::clone(self.resolver), self.guard.clone())?,
+            fetcher: Fetcher::new(self.config, Arc::clone(self.resolver), self.guard.clone(), Arc::clone(&pauses))?,
             world: self.world.clone(),
             attempts: self.config.attempts.get().into(),
             stop: self.stop.clone(),
         };
-        let concurrency = self.config.concurrency;
-        let limits = Limits {
-            concurrency: concurrency.get().into(),
-            per_host: self.config.per_host.get().into(),
-            pause: Duration::from_millis(self.config.host_pause_ms),
-        };
-        // A third runs, a third waits for its host at most, a third is on its way in or out.
-        let prefetch = concurrency.saturating_mul(NonZeroU16::MIN.saturating_add(2));
+        let limits = Limits { concurrency: self.config.concurrency.get().into(), per_host: self.config.per_host.get().into() };
+        let prefetch = u16::try_from(limits.in_hand()).unwrap_or(u16::MAX);
+        let prefetch = NonZeroU16::new(prefetch).unwrap_or(NonZeroU16::MIN);
         let mut deliveries = tokio::select! {
             deliveries = self.world.queue.consume(QueueName::Links, prefetch) => deliveries?,
             () = self.stop.requested() => return Ok(()),
         };
-        let mut hosts = Hosts::<Held>::new(limits);
+        let mut hosts = Hosts::<Held>::new(limits, pauses);
         // Before the consumer goes, tasks that still run with their messages go.
         let mut tasks = JoinSet::<Done>::new();
         loop {
-            let due = hosts.next_due();
+            let due = hosts.next_due(Instant::now());
             tokio::select! {
                 () = self.stop.requested() => break,
                 Some(done) = tasks.join_next() => {
                     let Done { host, settled: outcome } = done?;
                     outcome?;
                     *settled += 1;
-                    if let Some((host, rest)) = host {
-                        hosts.ended(&host, rest, Instant::now());
+                    if let Some((host, took)) = host {
+                        hosts.ended(&host, took, Instant::now());
                     }
                 }
                 delivery = deliveries.next() => {
                     let delivery = delivery.ok_or(SessionEnd::ConsumerLost)?;
                     match Job::of(&delivery.message) {
                         Ok(job) => {
-                            let host = job.link.authority();
-                            match hosts.offer(&host, Held { job, delivery }, Instant::now()) {
+                            let (host, now) = (job.link.host_name().to_owned(), Instant::now());
+                            let place = place(&delivery.message, now);
+                            match hosts.offer(&host, Held { job, delivery }, place, now) {
                                 Turn::Start(held) => drop(tasks.spawn(fetch.clone().run(held))),
                                 Turn::Waits => {}
-                                Turn::Back(held, wait) => drop(tasks.spawn(postpone(held.delivery, wait))),
+                                Turn::Back(held, place) => drop(tasks.spawn(fetch.clone().send_back(held.delivery, place))),
                             }
                         }
                         Err(error) => drop(tasks.spawn(fetch.clone().give_up_at_once(delivery, error))),
@@ -174,8 +175,8 @@ impl Session<'_> {
                 () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
             }
             let now = Instant::now();
-            for (held, wait) in hosts.overdue(now) {
-                tasks.spawn(postpone(held.delivery, wait));
+            for (held, place) in hosts.overdue(now) {
+                tasks.spawn(fetch.clone().send_back(held.delivery, place));
             }
             while let Some(held) = hosts.next(now) {
                 tasks.spawn(fetch.clone().run(held));
@@ -189,13 +190,10 @@ impl Session<'_> {
     }
 }
 
-/// Puts a job back for a while, longer each time, without counting it as an attempt: its host is busy.
-async fn postpone(mut delivery: Delivery, wait: Duration) -> Done {
-    let before = count(&delivery.message, HEADER_POSTPONED);
-    delivery.message.headers.insert(HEADER_POSTPONED.to_owned(), (before + 1).to_string());
-    // A minute is long enough for a queue to go round.
-    let after = pause_after((before + 1).min(3)).max(wait);
-    Done { host: None, settled: delivery.settle(Settlement::Retry { after }).await }
+/// The place that a job had in the line of its host when it went back to the queue.
+fn place(message: &Message, now: Instant) -> Option<Instant> {
+    let wait = number::<u64>(message, HEADER_TURN)?.saturating_sub(now_ms());
+    Some(now + Duration::from_millis(wait).min(LONGEST_LINE))
 }
 
 /// What it takes to do one job.
@@ -210,27 +208,43 @@ struct Fetch {
 impl Fetch {
     async fn run(self, held: Held) -> Done {
         let Held { job, delivery } = held;
-        let host = job.link.authority();
+        let (host, started) = (job.link.host_name().to_owned(), Instant::now());
         // A panic harms only its own job.
         let indexing = AssertUnwindSafe(self.index(&job)).catch_unwind();
         let outcome = indexing.await.unwrap_or_else(|_| Outcome::Failed(FetchError::Defect("fetching it panicked".to_owned())));
-        let (rest, settled) = match outcome {
-            Outcome::Stopped => (None, Ok(())),
+        let took = started.elapsed();
+        let settled = match outcome {
+            Outcome::Stopped => Ok(()),
             Outcome::Indexed => {
                 tracing::debug!(link = %job.link, index = %job.index, "a link is indexed");
-                (None, delivery.settle(Settlement::Done).await)
+                delivery.settle(Settlement::Done).await
             }
             Outcome::Failed(error) => {
                 let verdict = error.verdict();
-                let rest = match &verdict {
-                    Verdict::Again { not_before, host_too: true, .. } => Some(*not_before),
-                    _ => None,
-                };
                 tracing::debug!(link = %job.link, index = %job.index, %error, ?verdict, "a link is not indexed");
-                (rest, self.settle_failed(delivery, &error, verdict).await)
+                self.settle_failed(delivery, &error, verdict).await
             }
         };
-        Done { host: Some((host, rest)), settled }
+        Done { host: Some((host, took)), settled }
+    }
+
+    /// Puts a job back until its turn at its host should come; that is no attempt.
+    async fn send_back(self, mut delivery: Delivery, place: Instant) -> Done {
+        let wait = place.saturating_duration_since(Instant::now());
+        let turn = now_ms().saturating_add(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
+        delivery.message.headers.insert(HEADER_TURN.to_owned(), turn.to_string());
+        Done { host: None, settled: self.pause(delivery, pause_until(wait)).await }
+    }
+
+    /// Puts a job into a pause. While the broker takes no messages the job stays in hand; if the fetchers stop meanwhile, it comes
+    /// again.
+    async fn pause(&self, delivery: Delivery, after: Duration) -> Result<(), QueueError> {
+        let mut settling = std::pin::pin!(delivery.settle(Settlement::Retry { after }));
+        tokio::select! {
+            settled = &mut settling => return settled,
+            () = self.stop.requested() => {}
+        }
+        tokio::time::timeout(STOP_PATIENCE, settling).await.unwrap_or(Ok(()))
     }
 
     async fn give_up_at_once(self, delivery: Delivery, error: FetchError) -> Done {
@@ -249,9 +263,13 @@ impl Fetch {
             Verdict::Again { not_before, .. } => {
                 delivery.message.headers.insert(dead_letter::ATTEMPTS.to_owned(), attempt.to_string());
                 delivery.message.headers.remove(HEADER_POSTPONED);
-                return delivery.settle(Settlement::Retry { after: pause_after(attempt).max(not_before) }).await;
+                return self.pause(delivery, pause_after(attempt).max(not_before)).await;
             }
-            Verdict::Later => return postpone(delivery, Duration::ZERO).await.settled,
+            Verdict::Later => {
+                let times = number(&delivery.message, HEADER_POSTPONED).unwrap_or(0_u32).saturating_add(1);
+                delivery.message.headers.insert(HEADER_POSTPONED.to_owned(), times.to_string());
+                return self.pause(delivery, pause_after(times.min(3))).await;
+            }
         };
         let job = Job::of(&delivery.message).ok();
         let letter = Letter {
@@ -260,22 +278,10 @@ impl Fetch {
             attempts: Some(attempt),
             ..Letter::new(reason, detail)
         };
-        // While the dead letters are full, the job stays in hand: it would only come back to the same.
-        let mut told = false;
-        while let Err(error) = delivery.bury(letter.clone()).await {
-            if !matches!(error, QueueError::Full(_)) {
-                return Err(error);
-            }
-            if !std::mem::replace(&mut told, true) {
-                tracing::warn!(%error, "a link that is given up waits until the dead letters have room again");
-            }
-            tokio::select! {
-                () = tokio::time::sleep(FULL_PAUSE) => {}
-                () = self.stop.requested() => return Ok(()),
-            }
-            delivery.check().await?;
+        match bury(&delivery, letter, &self.stop, || ()).await? {
+            true => delivery.settle(Settlement::Done).await,
+            false => Ok(()),
         }
-        delivery.settle(Settlement::Done).await
     }
 
     /// Downloads the link and writes its document.

@@ -1,5 +1,7 @@
 //! A link on its way through the queue.
 
+use std::str::FromStr;
+
 use serde::{Deserialize, Serialize};
 use warren_protocol::dead_letter;
 use warren_protocol::ports::{Message, QueueName, WorkQueue};
@@ -8,8 +10,10 @@ use warren_protocol::{IndexName, Problem, problem::Code};
 use super::failure::FetchError;
 use super::link::{InvalidLink, Link};
 
-/// How often a job went back to the queue because its host was busy.
+/// How often a job went back to the queue because Warren could not write.
 pub(super) const HEADER_POSTPONED: &str = "warren-postponed";
+/// When the job should have its turn at its host, in Unix milliseconds.
+pub(super) const HEADER_TURN: &str = "warren-turn";
 
 /// What is to be fetched, as clients and messages say it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -76,14 +80,14 @@ pub async fn publish(queue: &dyn WorkQueue, index: &IndexName, link: &Link, titl
     })
 }
 
-/// The number in a header that counts.
-pub(super) fn count(message: &Message, header: &str) -> u32 {
-    message.headers.get(header).and_then(|text| text.parse().ok()).unwrap_or(0)
+/// The number in a header, if there is one.
+pub(super) fn number<T: FromStr>(message: &Message, header: &str) -> Option<T> {
+    message.headers.get(header)?.parse().ok()
 }
 
 /// The attempts that were made before.
 pub(super) fn attempts(message: &Message) -> u32 {
-    count(message, dead_letter::ATTEMPTS)
+    number(message, dead_letter::ATTEMPTS).unwrap_or(0)
 }
 
 #[cfg(test)]

@@ -85,9 +85,9 @@ impl Link {
         self.0.port_or_known_default().unwrap_or_default()
     }
 
-    /// Host and port: what is to be treated politely as one.
-    pub(super) fn authority(&self) -> String {
-        format!("{}:{}", self.0.host_str().unwrap_or_default(), self.port())
+    /// Whom to treat politely as one, whatever the port.
+    pub(super) fn host_name(&self) -> &str {
+        self.0.host_str().unwrap_or_default().trim_end_matches('.')
     }
 }
 
@@ -139,7 +139,7 @@ mod tests {
         assert!(matches!(Link::new(&format!("http://a/{}", "x".repeat(5000))), Err(InvalidLink::TooLong(_))));
         let link = Link::new("http://example.org/a/b").unwrap();
         assert_eq!(link.join("../c#d").unwrap().to_string(), "http://example.org/c");
-        assert_eq!(link.join("//other.example").unwrap().authority(), "other.example:80");
+        assert_eq!(link.join("//other.example.:81").unwrap().host_name(), "other.example");
         assert!(matches!(link.join("gopher://x"), Err(InvalidLink::Scheme(_))));
     }
 }

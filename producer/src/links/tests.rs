@@ -27,6 +27,7 @@ use warren_service::stop::Stop;
 use super::fetch::Fetcher;
 use super::fetchers::{Fetchers, World};
 use super::guard::Guard;
+use super::pauses::Pauses;
 use super::resolve::Resolve;
 use crate::Producer;
 
@@ -89,7 +90,8 @@ fn config() -> LinksConfig {
 }
 
 fn fetcher(config: &LinksConfig, table: &Arc<Table>) -> Fetcher {
-    Fetcher::new(config, table.clone(), Guard::permitting(public())).unwrap()
+    let pauses = Arc::new(Pauses::new(Duration::from_millis(config.host_pause_ms)));
+    Fetcher::new(config, table.clone(), Guard::permitting(public()), pauses).unwrap()
 }
 
 /// A producer on the embedded broker, with fetchers of its own.

@@ -21,7 +21,8 @@ use crate::dead_letter::Letter;
 /// - **Pauses.** [`Settlement::Retry`] holds a message back. One of the links is kept by the broker meanwhile and takes no place
 ///   of its consumer's prefetch: it comes again as the consumer left it ([`Delivery::message`]), as a new message, behind those
 ///   that wait, and not before its pause is over (on RabbitMQ the pause is rounded up to the next of
-///   [`QueueName::LINK_PAUSES`]; the embedded broker's ends early when its process does). The others stay with their consumer.
+///   [`QueueName::LINK_PAUSES`]; the embedded broker's ends early when its process does). The others stay with their consumer. While
+///   the broker takes no messages, the settlement of a link waits.
 /// - The intake queue has one active consumer at a time; the others wait for its end. [`Delivery::check`] tells a
 ///   consumer whether it still is that one. The same holds for the queue of a source.
 #[async_trait]
@@ -39,10 +40,10 @@ pub trait WorkQueue: Send + Sync {
     /// Looks at the first messages, at most `limit`, and leaves them where they are.
     async fn peek(&self, queue: QueueName, limit: usize) -> Result<Vec<Message>, QueueError>;
 
-    /// Hands out the messages that wait, the first one first, each once; the stream ends when there are no more. What is
-    /// not settled is back in its place once the stream is dropped; until then others do not see it. Not for a queue with
-    /// a single active consumer.
-    async fn sift(&self, queue: QueueName) -> Result<Deliveries, QueueError>;
+    /// Hands out the messages that wait, the first one first, each once; the stream ends when there are no more, or behind
+    /// an error: then it broke off, and there may be more. What is not settled is back in its place once the stream is
+    /// dropped; until then others do not see it. Not for a queue with a single active consumer.
+    async fn sift(&self, queue: QueueName) -> Result<Sifted, QueueError>;
 
     /// Deletes all waiting messages and says how many.
     async fn purge(&self, queue: QueueName) -> Result<u64, QueueError>;
@@ -63,6 +64,9 @@ pub trait WorkQueue: Send + Sync {
 
 /// The messages of a queue, as they come.
 pub type Deliveries = BoxStream<'static, Delivery>;
+
+/// The messages that [`WorkQueue::sift`] hands out.
+pub type Sifted = BoxStream<'static, Result<Delivery, QueueError>>;
 
 /// Which queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

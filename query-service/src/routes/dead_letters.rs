@@ -273,7 +273,10 @@ pub(super) async fn body(State(service): State<QueryService>, ApiPath(id): ApiPa
 async fn one(service: &QueryService, id: String) -> Result<dead_letter::DeadLetter, Problem> {
     let missing = || Problem::new(Code::UnknownDeadLetter, format!("there is no dead letter \"{id}\""));
     let filter = Filter { id: Some(id.clone()), ..Filter::default() };
-    service.letters(&filter, 1).await?.0.pop().ok_or_else(missing)
+    match service.letters(&filter, 1).await? {
+        (mut letters, all) if all || !letters.is_empty() => letters.pop().ok_or_else(missing),
+        _ => Err(Problem::new(Code::Unavailable, "not all dead letters could be looked at in time: try again")),
+    }
 }
 
 /// Replay dead letters

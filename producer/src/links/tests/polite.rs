@@ -1,6 +1,8 @@
 //! How links are worked through: nobody is held up, nobody is overrun, nothing is lost.
 
-use super::server::{Answer, Server, page, text};
+use super::super::failure::FetchError;
+use super::super::link::Link;
+use super::server::{Answer, Server, page, redirect, text};
 use super::*;
 
 fn few(concurrency: u16, per_host: u16) -> LinksConfig {
@@ -94,4 +96,38 @@ async fn what_was_not_done_at_the_stop_comes_again() {
     tokio::time::timeout(PATIENCE / 2, running.fetchers.stopped()).await.expect("the fetchers stop without waiting for a page");
     assert_eq!(running.broker.ports.queue.depth(QueueName::Links).await.unwrap(), 1);
     running.close().await;
+}
+
+#[tokio::test]
+async fn redirects_and_other_ports_take_turns_of_the_host_too() {
+    let target = Server::start((PUBLIC, 0), vec![("/", text("target"))]).await;
+    let to = format!("http://target.test:{}/", target.address.port());
+    let moved = Server::start((PUBLIC, 0), vec![("/", redirect(&to))]).await;
+    let table = Table::new(&["one.test", "two.test", "three.test", "target.test"].map(|host| (host, &[PUBLIC][..])));
+    let pause = Duration::from_millis(200);
+    let running = Running::start(LinksConfig { host_pause_ms: pause.as_millis() as u64, ..config() }, &table).await;
+    let start = Instant::now();
+    for host in ["one.test", "two.test", "three.test"] {
+        running.feed(&format!("http://{host}:{}/", moved.address.port())).await;
+    }
+    // It asks the target by another port first, then where that redirects to.
+    running.feed(&format!("http://target.test:{}/", moved.address.port())).await;
+    assert_eq!(running.documents(4).await.len(), 4);
+    assert!(start.elapsed() >= pause * 4, "five requests to one host took {:?}", start.elapsed());
+    running.close().await;
+}
+
+#[tokio::test]
+async fn a_host_that_rests_is_left_alone_by_redirects_too() {
+    let busy = Server::start((PUBLIC, 0), vec![("/", Answer::Bytes(page(503, "Retry-After: 600\r\n", b"")))]).await;
+    let to = format!("http://busy.test:{}/", busy.address.port());
+    let moved = Server::start((PUBLIC, 0), vec![("/", redirect(&to))]).await;
+    let table = Table::new(&[("moved.test", &[PUBLIC]), ("busy.test", &[PUBLIC])]);
+    let fetcher = fetcher(&config(), &table);
+    let link = Link::new(&format!("http://moved.test:{}/", moved.address.port())).unwrap();
+    let error = fetcher.page(&link).await.unwrap_err();
+    assert!(matches!(error, FetchError::Status { status: 503, .. }), "{error}");
+    let error = fetcher.page(&link).await.unwrap_err();
+    assert!(matches!(&error, FetchError::Resting { host, wait } if host == "busy.test" && wait.as_secs() > 500), "{error}");
+    assert_eq!(busy.requests(), 1);
 }

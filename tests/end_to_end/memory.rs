@@ -1,0 +1,47 @@
+//! What processes hold in memory, whatever comes.
+
+use anyhow::{Context, Result, ensure};
+use serde_json::json;
+use warren_protocol::ports::Message;
+
+use crate::Deployment;
+use crate::foreign_clients::{Client, letters};
+
+const MIB: usize = 1 << 20;
+
+/// The most memory that a process has had, in MiB.
+fn peak(process: u32) -> Result<usize> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("VmHWM")?;
+    Ok(line.trim().trim_end_matches(" kB").parse::<usize>()? / 1024)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_burst_of_large_messages_takes_no_more_than_its_bound() -> Result<()> {
+    const LARGE: usize = 80;
+    const SIZE: usize = 4 * MIB;
+    let mut deployment = Deployment::new().await?;
+    let query = deployment.serve("query-service", &[]).await?;
+    let _worker = deployment.start("worker", &[])?;
+    query.create("files", &json!({"partitions": 2, "dynamic": false})).await?;
+    let client = Client::connect(deployment.url()).await?;
+    // All of it waits when the producer comes, which would prefetch a thousand messages of any size.
+    let body = |number: usize| {
+        let padding: String = (0..SIZE).map(|_| fastrand::alphanumeric()).collect();
+        json!({"id": format!("large-{number}"), "padding": padding}).to_string()
+    };
+    for number in 0..LARGE {
+        client.send("files", Message { body: body(number).into(), ..Message::default() }).await?;
+        client.document("files", &json!({"id": format!("small-{number}")})).await?;
+    }
+    let producer = deployment.serve("producer", &[("WARREN__PRODUCER__BUFFER_BYTES", &(16 * MIB).to_string())]).await?;
+    query.found("files", LARGE * 2).await?;
+    letters(&query, "", 0).await?;
+    ensure!(producer.program.said().contains("as many messages at a time as their size allows"), "it took fewer at a time");
+    // In hand, on its way, and what came until the consumer was gone; without the bound, all 320 MiB at once.
+    let most = peak(producer.program.id())?;
+    println!("{most} MiB at most");
+    ensure!(most < 200, "{most} MiB at most");
+    let _: () = client.close().await;
+    Ok(())
+}
