@@ -7,6 +7,7 @@
 //! target/dist/bench pipeline --definition bench/debian-packages.json --broker amqp://… debian-packages.ndjson.zst
 //! target/dist/bench chaos    --rounds 20
 //! target/dist/bench relevance scifact
+//! target/dist/bench hostile  --definition bench/debian-packages.json debian-packages.ndjson.zst
 //! target/dist/bench paging   --definition bench/debian-packages.json debian-packages.ndjson.zst
 //! ```
 
@@ -14,6 +15,7 @@ mod chaos;
 mod figures;
 mod freeze;
 mod freshness;
+mod hostile;
 mod kill_replica;
 mod overload;
 mod paging;
@@ -77,6 +79,8 @@ enum What {
     Freeze(freeze::FreezeArgs),
     /// Publish faster than a slowed worker indexes: memory stays flat, refusals are clear, what is confirmed is found
     Overload(overload::OverloadArgs),
+    /// Ask for what is too much, beside ordinary searches: how long those take, before and meanwhile
+    Hostile(hostile::HostileArgs),
     /// Publish at a steady rate: how long until each document is found
     Freshness(freshness::FreshnessArgs),
     /// Stop and start every process, one by one: no search may fail, no write be lost
@@ -115,6 +119,7 @@ fn main() -> Result<()> {
         What::Scale(args) => until_interrupted(scale::run(&args)),
         What::Freeze(args) => until_interrupted(freeze::run(&args)),
         What::Overload(args) => until_interrupted(overload::run(&args)),
+        What::Hostile(args) => until_interrupted(hostile::run(&args)),
         What::Freshness(args) => until_interrupted(freshness::run(&args)),
         What::Rolling(args) => until_interrupted(rolling::run(&args)),
         What::Relevance(args) => until_interrupted(relevance::run(&args)),

@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use warren_protocol::ports::{Message, Ports, QueueName};
-use warren_tests::{Api, http, ledger};
+use warren_tests::{Api, http, ledger, memory};
 
 use crate::trial::{RECOVERY, Roles, Trial};
 use crate::{figures, process};
@@ -273,7 +273,7 @@ impl Memory {
 
     fn sample(&mut self) -> Result<()> {
         for (name, process, samples) in &mut self.processes {
-            samples.push(process::memory(*process).with_context(|| name.clone())?.1);
+            samples.push(memory(*process).with_context(|| name.clone())?.anonymous);
         }
         Ok(())
     }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
+use warren_tests::{Memory, memory};
 
 use crate::{Input, process, report};
 
@@ -91,14 +92,14 @@ pub(crate) async fn run(input: &Input, broker: &str, broker_pid: Option<u32>, wo
                 }
                 // Between the two looks it may have ended: then the last ones stand.
                 None => {
-                    if let (Ok(cpu), Ok((peak, _))) = (process::cpu(publishing.id()), process::memory(publishing.id())) {
+                    if let (Ok(cpu), Ok(Memory { peak, .. })) = (process::cpu(publishing.id()), memory(publishing.id())) {
                         publisher = (cpu, peak);
                     }
                 }
             }
         }
         for (program, samples) in programs.iter().zip(&mut samples) {
-            samples.push(process::memory(program.id())?.1);
+            samples.push(memory(program.id())?.anonymous);
         }
         if let Some((_, documents)) = published
             && found(&client, &server).await? == documents
@@ -118,7 +119,7 @@ pub(crate) async fn run(input: &Input, broker: &str, broker_pid: Option<u32>, wo
     }
     println!("  warren publish: CPU {:.2} s, peak memory {} MiB", publisher.0.as_secs_f64(), publisher.1);
     for (program, samples) in programs.iter().zip(&samples) {
-        let ((peak, _), cpu) = (process::memory(program.id())?, process::cpu(program.id())?);
+        let (Memory { peak, .. }, cpu) = (memory(program.id())?, process::cpu(program.id())?);
         let quarter = samples.len().div_ceil(4).max(1);
         let quarters: Vec<_> = samples.chunks(quarter).map(|part| part.iter().max().copied().unwrap_or(0)).collect();
         let name = &program.name;

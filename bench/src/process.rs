@@ -16,16 +16,6 @@ pub(crate) fn cpu(pid: u32) -> Result<Duration> {
     Ok(Duration::from_secs_f64((ticks(11)? + ticks(12)?) / TICKS_PER_SECOND))
 }
 
-/// The most memory that a process has had resident, in MiB: all of it, and what is not backed by files now.
-pub(crate) fn memory(pid: u32) -> Result<(u64, u64)> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let field = |name: &str| -> Result<u64> {
-        let line = status.lines().find_map(|line| line.strip_prefix(name)).with_context(|| name.to_owned())?;
-        Ok(line.trim_start_matches(':').trim().trim_end_matches(" kB").parse::<u64>()? / 1024)
-    };
-    Ok((field("VmHWM")?, field("RssAnon")?))
-}
-
 /// Sends a process a signal: `STOP`, `CONT`, …
 pub(crate) fn signal(pid: u32, signal: &str) -> Result<()> {
     let status = std::process::Command::new("kill").arg(format!("-{signal}")).arg(pid.to_string()).status()?;

@@ -8,6 +8,7 @@ use tantivy::schema::{FAST, Field, INDEXED, IndexRecordOption, STORED, STRING, S
 use tantivy::{DateTime, Index, TantivyDocument};
 use warren_protocol::definition::{Analyzer, FieldType, IndexDefinition};
 use warren_protocol::document::date_from_text;
+use warren_tests::memory;
 
 use crate::{Input, lines, process, report};
 
@@ -95,7 +96,7 @@ pub(crate) fn run(input: &Input, threads: usize) -> Result<()> {
     writer.commit()?;
     let wall = began.elapsed();
     report(&format!("raw tantivy, {threads} threads"), documents, wall, process::cpu(std::process::id())? - cpu);
-    let (peak, _) = process::memory(std::process::id())?;
+    let peak = memory(std::process::id())?.peak;
     println!("  peak memory {peak} MiB");
     Ok(())
 }

@@ -75,7 +75,7 @@ impl Filter {
         let is_empty_group = matches!(&query.root.kind, Kind::Bool(group) if *group == Bool::default());
         if !says_all && (query.is_all() || is_empty_group) {
             let detail = "this filter would delete every document: write \"*\" or {\"match_all\": {}} if that is meant";
-            return Err(Problem::new(Code::InvalidRequest, detail).with_field("filter"));
+            return Err(Problem::invalid("filter", detail));
         }
         Ok(Self(query))
     }

@@ -24,7 +24,7 @@ use warren_protocol::catalog::Entry;
 use warren_protocol::document::IdSource;
 use warren_protocol::problem::Code;
 use warren_protocol::{DocumentId, IndexName, Problem};
-use warren_service::http::{ApiError, ApiPath, ApiQuery};
+use warren_service::http::{ApiError, ApiPath, ApiQuery, linger};
 
 use crate::Producer;
 use crate::admission::Admission;
@@ -32,7 +32,7 @@ use crate::publisher::{Handed, Write};
 use crate::receipts::Gathering;
 use crate::split::Splitter;
 use crate::upload::{Interrupted, Summary, Upload};
-use body::{decoded, form, linger, unreadable};
+use body::{decoded, form, unreadable};
 use collecting::Collecting;
 
 /// The routes, with their descriptions for `/openapi.json`.

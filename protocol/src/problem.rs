@@ -1,6 +1,7 @@
 //! What went wrong, in the form that clients get: RFC 9457 problem details with a stable code.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -137,6 +138,18 @@ impl Problem {
     /// A problem of that code, with the status and the title that go with it.
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
         Self { status: code.status(), code, title: code.title().to_owned(), detail: detail.into(), field: None }
+    }
+
+    /// That a field of a request is not what the route takes.
+    pub fn invalid(field: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self::new(Code::InvalidRequest, detail).with_field(field)
+    }
+
+    /// Refuses a number of a request that is out of its range.
+    pub fn check_range(field: &str, number: u32, range: RangeInclusive<u32>) -> Result<(), Self> {
+        let (least, most) = (range.start(), range.end());
+        let refused = || Self::invalid(field, format!("{field} is {number}: take {least} to {most}"));
+        if range.contains(&number) { Ok(()) } else { Err(refused()) }
     }
 
     /// The same, naming the field at fault.

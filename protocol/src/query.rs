@@ -176,6 +176,15 @@ pub enum Fuzziness {
 }
 
 impl Fuzziness {
+    /// Reads `auto`, `0`, `1` or `2`.
+    pub fn read(text: &str) -> Option<Self> {
+        match text.parse() {
+            Ok(0) => Some(Self::Exact),
+            Ok(edits) => (edits <= MAX_FUZZINESS).then_some(Self::Edits(edits)),
+            Err(_) => text.eq_ignore_ascii_case("auto").then_some(Self::Auto),
+        }
+    }
+
     /// The distance for a word.
     pub fn of(self, word: &str) -> u8 {
         match self {
@@ -230,8 +239,12 @@ impl Query {
     /// Understands what people write: see `docs/queries.md`. Lenient, it never fails: what cannot be understood is taken for words, or left out,
     /// here and in the index.
     pub fn parse(text: &str, lenient: bool) -> Result<Self, QueryError> {
-        let options = TextOptions { lenient, ..TextOptions::default() };
-        Ok(Self { root: text::parse(text, &options)? })
+        Self::parse_with(text, &TextOptions { lenient, ..TextOptions::default() })
+    }
+
+    /// The same, with other options.
+    pub fn parse_with(text: &str, options: &TextOptions) -> Result<Self, QueryError> {
+        Ok(Self { root: text::parse(text, options)? })
     }
 
     /// Understands a tree; errors name the place below `name`, which is the field that the tree stands in, such as `query`.
@@ -250,13 +263,6 @@ impl Query {
         let mut found = Vec::new();
         scored_clauses(&self.root, false, &mut found);
         found
-    }
-
-    /// The same, with words that may be off by typos.
-    #[must_use]
-    pub fn tolerating_typos(mut self) -> Self {
-        tolerate(&mut self.root);
-        self
     }
 }
 
@@ -285,19 +291,6 @@ fn scored_clauses(clause: &Clause, lenient: bool, found: &mut Vec<Query>) {
         | Kind::Pattern { .. }
         | Kind::Exists { .. }
         | Kind::Ids(_) => {}
-    }
-}
-
-fn tolerate(clause: &mut Clause) {
-    match &mut clause.kind {
-        Kind::Bool(inner) => inner.must.iter_mut().chain(inner.should.iter_mut()).for_each(tolerate),
-        Kind::Constant(inner) | Kind::Lenient(inner) => inner.iter_mut().for_each(tolerate),
-        Kind::Match { fuzziness, .. } => *fuzziness = Fuzziness::Auto,
-        Kind::Phrase { field, text, .. } if !text.contains(char::is_whitespace) => {
-            let (field, text) = (field.take(), std::mem::take(text));
-            clause.kind = Kind::Match { field, text, minimum: Some(Minimum::ALL), fuzziness: Fuzziness::Auto };
-        }
-        _ => {}
     }
 }
 
@@ -364,8 +357,13 @@ impl From<&str> for QueryInput {
 impl QueryInput {
     /// Understands it; `name` is the field of the request that it stands in. Leniency concerns texts: whoever sends a tree is a program.
     pub fn parse(&self, name: &str, lenient: bool) -> Result<Query, Problem> {
+        self.parse_with(name, &TextOptions { lenient, ..TextOptions::default() })
+    }
+
+    /// The same, with other options for texts.
+    pub fn parse_with(&self, name: &str, options: &TextOptions) -> Result<Query, Problem> {
         let parsed = match self {
-            Self::Text(text) => Query::parse(text, lenient),
+            Self::Text(text) => Query::parse_with(text, options),
             Self::Tree(tree) => Query::from_json(tree, name),
         };
         parsed.map_err(|error| error.into_problem(name))

@@ -1,6 +1,7 @@
 //! What a client sends to search, and what it gets: the JSON of the HTTP contract.
 
 mod cursor;
+pub mod fuzziness;
 mod highlight;
 mod response;
 mod sort;
@@ -9,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use crate::problem::{Code, Problem};
-use crate::query::QueryInput;
+use crate::problem::Problem;
+use crate::query::{Fuzziness, Query, QueryInput, TextOptions};
 
 pub use cursor::{Cursor, Places};
 pub use highlight::{Highlight, HighlightChoice};
@@ -23,6 +24,11 @@ pub use sort::{Missing, SortBy, SortKey, SortValue};
 pub struct SearchRequest {
     /// What is sought: a text for people, or a tree for programs. Empty: all documents.
     pub query: QueryInput,
+    /// How many typos the plain words of a query that is a text may have: `"auto"` (none up to 2 letters, one up to 5, else two), or 0 to 2. A word
+    /// that is right counts more.
+    #[serde(with = "fuzziness", skip_serializing_if = "fuzziness::is_exact")]
+    #[schema(value_type = String, example = "auto", default = "0")]
+    pub fuzziness: Fuzziness,
     /// A query that hits must match, too, and that counts for no score.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub filter: Option<QueryInput>,
@@ -80,6 +86,7 @@ impl Default for SearchRequest {
     fn default() -> Self {
         Self {
             query: QueryInput::default(),
+            fuzziness: Fuzziness::Exact,
             filter: None,
             limit: 10,
             offset: 0,
@@ -114,10 +121,9 @@ impl SearchRequest {
 
     /// Checks the ranges; the problem names the field and the range.
     pub fn validate(&self) -> Result<(), Problem> {
-        let refuse = |field: &str, detail: String| Err(Problem::new(Code::InvalidRequest, detail).with_field(field));
-        if self.limit > Self::MAX_LIMIT {
-            return refuse("limit", format!("limit is {}: take 0 to {}", self.limit, Self::MAX_LIMIT));
-        }
+        let refuse = |field: &str, detail: String| Err(Problem::invalid(field, detail));
+        Problem::check_range("limit", self.limit, 0..=Self::MAX_LIMIT)?;
+        Problem::check_range("timeout_ms", self.timeout_ms, 1..=Self::MAX_TIMEOUT_MS)?;
         if self.offset > Self::MAX_OFFSET {
             let detail =
                 format!("offset is {}: take 0 to {}, and beyond that the cursor in after", self.offset, Self::MAX_OFFSET);
@@ -125,9 +131,6 @@ impl SearchRequest {
         }
         if self.offset > 0 && self.after.is_some() {
             return refuse("offset", "offset and after cannot be combined: after says where the page begins".to_owned());
-        }
-        if !(1..=Self::MAX_TIMEOUT_MS).contains(&self.timeout_ms) {
-            return refuse("timeout_ms", format!("timeout_ms is {}: take 1 to {}", self.timeout_ms, Self::MAX_TIMEOUT_MS));
         }
         if self.sort.len() > Self::MAX_SORT_KEYS {
             return refuse("sort", format!("sort has {} keys: at most {}", self.sort.len(), Self::MAX_SORT_KEYS));
@@ -140,6 +143,10 @@ impl SearchRequest {
         if let Some(fields) = self.fields.as_ref().filter(|fields| fields.len() > Self::MAX_FIELDS) {
             return refuse("fields", format!("fields has {} names: at most {}", fields.len(), Self::MAX_FIELDS));
         }
+        if self.fuzziness != Fuzziness::Exact && matches!(self.query, QueryInput::Tree(_)) {
+            let detail = "fuzziness is for queries that are a text: in a tree, match and fuzzy have their own".to_owned();
+            return refuse("fuzziness", detail);
+        }
         if let Some(Err(detail)) = self.highlight.options().map(|options| options.check()) {
             return refuse("highlight", detail);
         }
@@ -148,6 +155,15 @@ impl SearchRequest {
             return refuse("at_least", detail);
         }
         Ok(())
+    }
+}
+
+impl SearchRequest {
+    /// What is sought, and what hits must match, too.
+    pub fn parse(&self) -> Result<(Query, Option<Query>), Problem> {
+        let options = TextOptions { lenient: self.lenient, fuzziness: self.fuzziness, ..TextOptions::default() };
+        let filter = self.filter.as_ref().map(|filter| filter.parse("filter", self.lenient)).transpose()?;
+        Ok((self.query.parse_with("query", &options)?, filter))
     }
 }
 
@@ -178,7 +194,7 @@ mod tests {
 
     #[test]
     fn a_request_says_the_same_after_a_round_trip() {
-        let json = r#"{"query":"a","filter":"b","limit":3,"offset":0,"after":"x","sort":["-_score","size",{"month":{"order":"desc",
+        let json = r#"{"query":"a","fuzziness":"auto","filter":"b","limit":3,"offset":0,"after":"x","sort":["-_score","size",{"month":{"order":"desc",
             "missing":"_first"}}],"fields":["title","a.*"],"highlight":{"fields":["title"],"fragments":3,"size":50,"pre_tag":"<em>",
             "post_tag":"</em>"},"aggs":{"n":{"terms":{"field":"section"}}},"facets":["section"],"timeout_ms":5,"scoring":"local",
             "total":false,"lenient":true,"at_least":["7"]}"#;
@@ -198,6 +214,7 @@ mod tests {
             (r#"{"timeout_ms":0}"#, "timeout_ms"),
             (r#"{"timeout_ms":60001}"#, "timeout_ms"),
             (r#"{"sort":["a","-a"]}"#, "sort"),
+            (r#"{"query":{"match_all":{}},"fuzziness":"auto"}"#, "fuzziness"),
             (r#"{"highlight":{"size":5}}"#, "highlight"),
         ] {
             let problem = serde_json::from_str::<SearchRequest>(json).unwrap().validate().unwrap_err();
@@ -206,6 +223,8 @@ mod tests {
         for (json, word) in [
             (r#"{"limt":1}"#, "limt"),
             (r#"{"sort":[""]}"#, "sort"),
+            (r#"{"fuzziness":3}"#, "auto"),
+            (r#"{"fuzziness":"some"}"#, "0 to 2"),
             (r#"{"sort":[{"a":"up"}]}"#, "asc or desc"),
             (r#"{"highlight":{"pre":"x"}}"#, "pre_tag"),
             (r#"{"highlight":3}"#, "true, false"),

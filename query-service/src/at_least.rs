@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use warren_protocol::Problem;
 use warren_protocol::catalog::Entry;
 use warren_protocol::ports::Position;
-use warren_protocol::problem::Code;
 use warren_protocol::receipt::WrittenAt;
 
 /// The positions, by partition; none: whatever a replica has.
@@ -18,10 +17,7 @@ impl AtLeast {
         let (name, life) = (&index.index.name, index.index.generation);
         let mut furthest = BTreeMap::new();
         for (number, text) in positions.iter().enumerate() {
-            let refuse = |why: String| {
-                let detail = format!("at_least[{number}]: {why}");
-                Err(Problem::new(Code::InvalidRequest, detail).with_field("at_least"))
-            };
+            let refuse = |why: String| Err(Problem::invalid("at_least", format!("at_least[{number}]: {why}")));
             let WrittenAt { generation, partition, position } = match text.parse::<WrittenAt>() {
                 Ok(written) => written,
                 Err(error) => return refuse(error.to_string()),

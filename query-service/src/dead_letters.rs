@@ -11,6 +11,8 @@ use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
+use serde::Deserialize;
+use utoipa::IntoParams;
 use warren_protocol::dead_letter::{DeadLetter, now_ms};
 use warren_protocol::ports::{Delivery, QueueError, QueueName, Settlement, Sifted, Way};
 use warren_protocol::problem::Code;
@@ -26,13 +28,20 @@ const CHUNK_BYTES: usize = 32 << 20;
 /// The most letters that an answer lists as skipped; all are counted.
 const MAX_LISTED: usize = 100;
 
-/// Which letters.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// Which letters; without anything, all.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields, default)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct Filter {
+    /// Only the one with this id.
     pub id: Option<String>,
+    /// Only those with this reason, such as `invalid_json`.
     pub reason: Option<String>,
+    /// Only those that came by this way: `warren.intake`, `warren.source.NAME`.
     pub source: Option<String>,
+    /// Only those for this index.
     pub index: Option<String>,
+    /// Only those of this document.
     pub document_id: Option<String>,
 }
 

@@ -68,8 +68,7 @@ impl QueryService {
         let aggregations = aggregating::plan(&request, &index, self.shared.max_buckets)?;
         let timeout = Duration::from_millis(u64::from(request.timeout_ms));
         let deadline = arrival + timeout;
-        let query = request.query.parse("query", request.lenient)?;
-        let filter = request.filter.as_ref().map(|filter| filter.parse("filter", request.lenient)).transpose()?;
+        let (query, filter) = request.parse()?;
         let (places, carried) = cursor.map(|cursor| (cursor.places, cursor.statistics)).unwrap_or_default();
         // A partition that keeps silent must not take the time of those that answer.
         let ranking = self.ranking(&index, &request, &query, carried, arrival + timeout * 2 / 5).await?;

@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant};
 
 use warren_protocol::Problem;
-use warren_protocol::problem::Code;
 use warren_protocol::rpc::{Answer, Question};
 use warren_protocol::search::PartitionsReport;
 use warren_protocol::suggest::{
@@ -24,13 +23,10 @@ impl QueryService {
         let arrival = Instant::now();
         let _slot = self.admit()?;
         let index = self.index(index)?;
-        let refuse = |field: &str, detail: String| Err(Problem::new(Code::InvalidRequest, detail).with_field(field));
         if text.len() > MAX_TEXT_BYTES {
-            return refuse("q", format!("q has {} bytes: at most {MAX_TEXT_BYTES}", text.len()));
+            return Err(Problem::invalid("q", format!("q has {} bytes: at most {MAX_TEXT_BYTES}", text.len())));
         }
-        if limit > MAX_LIMIT {
-            return refuse("limit", format!("limit is {limit}: take 0 to {MAX_LIMIT}"));
-        }
+        Problem::check_range("limit", limit, 0..=MAX_LIMIT)?;
         let total = index.definition.partitions.get();
         let mut report = PartitionsReport { total, answered: total, failed: Vec::new() };
         let words = words(text);

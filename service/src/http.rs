@@ -8,6 +8,6 @@ mod problem;
 mod server;
 
 pub use api::{finish, health_routes};
-pub use extract::{ApiJson, ApiPath, ApiQuery, parse_json};
+pub use extract::{ApiJson, ApiPath, ApiQuery, linger, parse_json};
 pub use problem::{ApiError, problem_response};
 pub use server::{bind, serve};

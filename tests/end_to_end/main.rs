@@ -14,6 +14,7 @@ mod elastic;
 mod examples;
 mod foreign;
 mod foreign_clients;
+mod hostile_queries;
 mod intake;
 mod links;
 mod memory;

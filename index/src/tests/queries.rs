@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 use warren_protocol::Query;
+use warren_protocol::query::{Fuzziness, TextOptions};
 
 use super::{
     Random, SearchSpec, Searching, checkpoint, definition, filled, matching, matching_of, open, parsed, refusal_of, spec_of, tree,
@@ -167,8 +168,9 @@ fn strings_have_patterns_and_typos_too() {
     ] {
         assert_eq!(matching(&index, query).join(" "), expected, "{query}");
     }
-    let typos = parsed("mial raeder").tolerating_typos();
-    assert_eq!(matching_of(&index, typos), ["2"]);
+    let options = TextOptions { fuzziness: Fuzziness::Auto, ..TextOptions::default() };
+    let typos = Query::parse_with("mial raeder size:10", &options).unwrap();
+    assert_eq!(matching_of(&index, typos), ["1", "2"]);
 }
 
 #[test]

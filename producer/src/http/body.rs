@@ -1,7 +1,5 @@
 //! The body of an upload: read, unpacked and cut as it comes. What is not read yet waits at the client.
 
-use std::time::Duration;
-
 use async_compression::tokio::bufread::{GzipDecoder, ZstdDecoder};
 use async_compression::zstd::DParameter;
 use axum::body::Body;
@@ -19,17 +17,6 @@ use crate::split::Form;
 /// A packed body may make its reader keep so much of it, as a power of two: 8 MiB, what RFC 9659 allows for zstd.
 const WINDOW_LOG: u32 = 23;
 pub(super) const WINDOW_BYTES: u32 = 1 << WINDOW_LOG;
-
-/// How long what a client still sends is read and dropped.
-const LINGER: Duration = Duration::from_secs(2);
-
-/// Drops what the client still sends, for a moment. Many read no answer before they have sent all, and a connection that is closed
-/// before takes the answer along.
-pub(super) async fn linger(chunks: &mut Chunks) {
-    let rest = async { while let Some(Ok(_)) = chunks.next().await {} };
-    // Whoever sends on for longer learns of it by the lost connection.
-    let _ = tokio::time::timeout(LINGER, rest).await;
-}
 
 /// The problem of a body that cannot be read.
 pub(super) fn unreadable(error: &std::io::Error) -> Problem {

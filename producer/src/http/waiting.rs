@@ -8,7 +8,6 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use warren_protocol::Problem;
-use warren_protocol::problem::Code;
 
 use crate::receipts::Found;
 use crate::upload::Summary;
@@ -42,14 +41,16 @@ enum Event {
 impl Parameters {
     /// How long to wait, if at all.
     pub(super) fn limit(&self) -> Result<Option<Duration>, Problem> {
-        let refuse = |detail: String| Err(Problem::new(Code::InvalidRequest, detail).with_field("timeout_ms"));
         match (self.wait, self.timeout_ms) {
             (None, None) => Ok(None),
-            (None, Some(_)) => refuse("timeout_ms is how long to wait: send wait=searchable with it".to_owned()),
-            (Some(_), Some(limit)) if !(1..=MAX_MS).contains(&limit) => {
-                refuse(format!("timeout_ms is {limit}: take 1 to {MAX_MS}"))
+            (None, Some(_)) => {
+                Err(Problem::invalid("timeout_ms", "timeout_ms is how long to wait: send wait=searchable with it"))
             }
-            (Some(Event::Searchable), limit) => Ok(Some(Duration::from_millis(limit.unwrap_or(DEFAULT_MS).into()))),
+            (Some(Event::Searchable), limit) => {
+                let limit = limit.unwrap_or(DEFAULT_MS);
+                Problem::check_range("timeout_ms", limit, 1..=MAX_MS)?;
+                Ok(Some(Duration::from_millis(limit.into())))
+            }
         }
     }
 }

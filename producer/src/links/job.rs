@@ -33,12 +33,12 @@ impl JobRequest {
 
     /// Checks it: the link, in its normal form.
     pub fn check(&self) -> Result<Link, Problem> {
-        let invalid = |error: InvalidLink| Problem::new(Code::InvalidRequest, error.to_string()).with_field("url");
+        let invalid = |error: InvalidLink| Problem::invalid("url", error.to_string());
         let link = Link::new(&self.url).map_err(invalid)?;
         match &self.title {
             Some(title) if title.len() > Self::MAX_TITLE_BYTES => {
                 let detail = format!("the title has {} bytes: at most {} are taken", title.len(), Self::MAX_TITLE_BYTES);
-                Err(Problem::new(Code::InvalidRequest, detail).with_field("title"))
+                Err(Problem::invalid("title", detail))
             }
             _ => Ok(link),
         }

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use super::interval::{CalendarUnit, DateInterval, duration, offset};
 use super::request::{Aggregation, Aggregations, Kind, Metric, Order, OrderBy, Property, Range, TermsRequest};
 use crate::definition::IndexDefinition;
-use crate::problem::{Code, Problem};
+use crate::problem::Problem;
 use bodies::{
     CardinalityBody, DateHistogramBody, ExtendedBounds, HistogramBody, MetricBody, PercentilesBody, RangeBody, TermsBody,
 };
@@ -57,7 +57,7 @@ fn weight(nodes: &[Aggregation]) -> usize {
 }
 
 pub(super) fn refuse(path: &str, detail: impl Into<String>) -> Problem {
-    Problem::new(Code::InvalidRequest, detail).with_field(path)
+    Problem::invalid(path, detail)
 }
 
 struct Parser<'a> {

@@ -411,3 +411,13 @@ fn golden_files_pin_the_form_that_travels() {
     let read: (Query, Query) = postcard::from_bytes(&crate::rpc::golden::read("query-v1.bin")).unwrap();
     assert_eq!(read, both);
 }
+
+#[test]
+fn plain_words_may_have_typos_and_what_is_meant_exactly_may_not() {
+    let options = TextOptions { fuzziness: Fuzziness::Auto, ..TextOptions::default() };
+    let tolerant = |text| show(&Query::parse_with(text, &options).unwrap().root);
+    assert_eq!(tolerant("wbe title:serer"), "('wbe'@Percent(100)~Auto title:'serer'@Percent(100)~Auto)");
+    for text in [r#""wbe""#, "wb*", "wbe~1", "n:[1 TO 2]", "section:IN [nte]", "*"] {
+        assert_eq!(tolerant(text), strict(text));
+    }
+}

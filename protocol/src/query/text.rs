@@ -8,7 +8,7 @@ mod values;
 mod words;
 
 use super::error::QueryError;
-use super::{Clause, Kind, MAX_CLAUSES, MAX_DEPTH, MAX_TEXT_BYTES};
+use super::{Clause, Fuzziness, Kind, MAX_CLAUSES, MAX_DEPTH, MAX_TEXT_BYTES};
 use list::{List, Operator, Sign};
 
 /// How a text is to be understood.
@@ -20,6 +20,8 @@ pub struct TextOptions {
     pub field: Option<String>,
     /// Whether words side by side are joined by AND instead of OR.
     pub all: bool,
+    /// How far plain words may be from those in the documents: those without quotes, wildcards and a `~` of their own.
+    pub fuzziness: Fuzziness,
 }
 
 /// Understands a text; nothing but blanks finds all documents.
@@ -38,6 +40,7 @@ pub(super) fn parse(text: &str, options: &TextOptions) -> Result<Clause, QueryEr
         lenient: options.lenient,
         all: options.all,
         field: options.field.clone(),
+        fuzziness: options.fuzziness,
         depth: 0,
         clauses: 0,
     };
@@ -54,6 +57,7 @@ struct Parser {
     all: bool,
     /// The field of the group, as in `title:(web server)`.
     field: Option<String>,
+    fuzziness: Fuzziness,
     /// How many parentheses are open.
     depth: usize,
     clauses: usize,

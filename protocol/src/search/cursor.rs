@@ -90,7 +90,7 @@ impl Cursor {
 
     /// Reads the cursor of a request, and checks that it belongs to it.
     pub fn read(text: &str, index: &IndexRef, request: &SearchRequest) -> Result<Self, Problem> {
-        let refuse = |detail: &str| Problem::new(Code::InvalidRequest, detail).with_field("after");
+        let refuse = |detail: &str| Problem::invalid("after", detail);
         let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| refuse(DAMAGED))?;
         let (cursor, rest) = postcard::take_from_bytes::<Self>(&bytes).map_err(|_| refuse(DAMAGED))?;
         if cursor.version != VERSION || !rest.is_empty() {
@@ -106,12 +106,13 @@ impl Cursor {
 
 const DAMAGED: &str = "this is no cursor: take the value of after in the response to the page before, as it is";
 const FOREIGN: &str =
-    "the cursor belongs to another search: index, query, filter, sort and scoring must be those of the page before";
+    "the cursor belongs to another search: index, query, fuzziness, filter, sort and scoring must be those of the page before";
 
 /// What makes two requests pages of one search.
 fn mark(index: &IndexRef, request: &SearchRequest) -> [u8; MARK] {
     let SearchRequest { query, filter, sort, scoring, lenient, .. } = request;
-    let of = (index.to_string(), query, filter, keys_or_best(sort), scoring, lenient);
+    let fuzziness = format!("{:?}", request.fuzziness);
+    let of = (index.to_string(), query, fuzziness, filter, keys_or_best(sort), scoring, lenient);
     let text = serde_json::to_vec(&of).unwrap_or_default();
     let hash: [u8; 32] = Sha256::digest(&text).into();
     let mut mark = [0; MARK];
@@ -145,6 +146,7 @@ mod tests {
         for (index, other) in [
             (index(2), asked.clone()),
             (index(1), request(r#"{"query":"web","sort":["size","name"]}"#)),
+            (index(1), request(r#"{"query":"web","fuzziness":1,"sort":["size","-name"]}"#)),
             (index(1), request(r#"{"query":"mail","sort":["size","-name"]}"#)),
             (index(1), request(r#"{"query":"web","sort":["size","-name"],"filter":"a:b"}"#)),
         ] {

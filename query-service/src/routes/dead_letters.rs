@@ -18,7 +18,7 @@ use crate::QueryService;
 use crate::dead_letters::{self, Filter, index_of, unavailable};
 
 /// The most letters of one answer.
-const MAX_LIMIT: usize = 100;
+const MAX_LIMIT: u32 = 100;
 /// How much of a body is shown in a list, in bytes.
 const PREVIEW_BYTES: usize = 1024;
 
@@ -29,7 +29,7 @@ const PREVIEW_BYTES: usize = 1024;
 pub(super) struct Parameters {
     /// How many, at most 100; the oldest come first.
     #[param(required = false, default = 20)]
-    limit: usize,
+    limit: u32,
     /// Only those with this reason, such as `invalid_json`.
     reason: Option<String>,
     /// Only those that came by this way: `warren.intake`, `warren.source.NAME`.
@@ -46,23 +46,6 @@ impl Default for Parameters {
     fn default() -> Self {
         Self { limit: 20, reason: None, source: None, index: None, document_id: None, id: None }
     }
-}
-
-/// Which letters to delete; without any parameter, all.
-#[derive(Debug, Default, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields, default)]
-#[into_params(parameter_in = Query)]
-pub(super) struct PurgeParameters {
-    /// Only those with this reason, such as `invalid_json`.
-    reason: Option<String>,
-    /// Only those that came by this way: `warren.intake`, `warren.source.NAME`.
-    source: Option<String>,
-    /// Only those for this index.
-    index: Option<String>,
-    /// Only those of this document.
-    document_id: Option<String>,
-    /// Only the one with this id.
-    id: Option<String>,
 }
 
 /// Which letters to replay; without any of `reason`, `source`, `index`, `document_id` and `id`, all.
@@ -221,14 +204,11 @@ pub(super) async fn list(
     State(service): State<QueryService>,
     ApiQuery(Parameters { limit, reason, source, index, document_id, id }): ApiQuery<Parameters>,
 ) -> Result<Json<DeadLetters>, ApiError> {
-    if limit > MAX_LIMIT {
-        let problem = Problem::new(Code::InvalidRequest, format!("limit is {limit}: take 0 to {MAX_LIMIT}"));
-        return Err(problem.with_field("limit").into());
-    }
+    Problem::check_range("limit", limit, 0..=MAX_LIMIT)?;
     let filter = Filter { id, reason, source, index, document_id };
     let (letters, all) = match limit {
         0 => (Vec::new(), false),
-        limit => service.letters(&filter, limit).await?,
+        limit => service.letters(&filter, limit as usize).await?,
     };
     let count = service.shared.ports.queue.depth(QueueName::DeadLetters).await.map_err(unavailable)?;
     // The count may be older than what was just seen.
@@ -316,14 +296,14 @@ pub(super) async fn replay(
 #[utoipa::path(
     delete,
     path = "/dead-letters",
-    params(PurgeParameters),
+    params(Filter),
     responses((status = 200, body = Purged), (status = 503, body = Problem, description = "The broker does not answer")),
     tag = "dead letters"
 )]
 pub(super) async fn purge(
     State(service): State<QueryService>,
-    ApiQuery(PurgeParameters { reason, source, index, document_id, id }): ApiQuery<PurgeParameters>,
+    ApiQuery(filter): ApiQuery<Filter>,
 ) -> Result<Json<Purged>, ApiError> {
-    let (purged, complete) = service.purge(&Filter { id, reason, source, index, document_id }).await?;
+    let (purged, complete) = service.purge(&filter).await?;
     Ok(Json(Purged { purged, complete }))
 }

@@ -55,6 +55,15 @@ pub(super) struct Conflict {
     differences: Vec<String>,
 }
 
+impl Conflict {
+    /// That `what` exists with another definition.
+    pub(super) fn answer(code: Code, what: &str, differences: Vec<String>) -> Response {
+        let differing = differences.join("; ");
+        let detail = format!("{what} exists with another definition ({differing}): delete it first, or take another name");
+        problem_response(code.status(), code, &Self { problem: Problem::new(code, detail), differences })
+    }
+}
+
 /// List the indexes
 #[utoipa::path(get, path = "/indexes", responses((status = 200, body = Indexes)), tag = "indexes")]
 pub(super) async fn list(State(service): State<QueryService>) -> Json<Indexes> {
@@ -103,14 +112,7 @@ pub(super) async fn create(
     Ok(match service.shared.catalog.create(&name, definition, false).await? {
         Creation::Created(entry) => (StatusCode::CREATED, Json(Index::from(entry.as_ref()))).into_response(),
         Creation::Exists(entry) => Json(Index::from(entry.as_ref())).into_response(),
-        Creation::Differs { differences, .. } => {
-            let detail = format!(
-                "index \"{name}\" exists with another definition ({}): delete it first, or take another name",
-                differences.join("; ")
-            );
-            let problem = Problem::new(Code::IndexExists, detail);
-            problem_response(problem.status, problem.code, &Conflict { problem, differences })
-        }
+        Creation::Differs { differences, .. } => Conflict::answer(Code::IndexExists, &format!("index \"{name}\""), differences),
     })
 }
 

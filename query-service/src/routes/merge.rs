@@ -9,7 +9,6 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 use warren_protocol::Problem;
 use warren_protocol::merging::MergeResponse;
-use warren_protocol::problem::Code;
 use warren_service::http::{ApiError, ApiPath, ApiQuery};
 
 use crate::QueryService;
@@ -57,10 +56,7 @@ pub(super) async fn merge(
     ApiPath(index): ApiPath<String>,
     ApiQuery(Parameters { timeout_ms }): ApiQuery<Parameters>,
 ) -> Result<(StatusCode, Json<MergeResponse>), ApiError> {
-    if !(1..=MAX_TIMEOUT_MS).contains(&timeout_ms) {
-        let detail = format!("timeout_ms is {timeout_ms}: take 1 to {MAX_TIMEOUT_MS}");
-        return Err(Problem::new(Code::InvalidRequest, detail).with_field("timeout_ms").into());
-    }
+    Problem::check_range("timeout_ms", timeout_ms, 1..=MAX_TIMEOUT_MS)?;
     let merged = service.merge(&index, Duration::from_millis(timeout_ms.into())).await?;
     let status = if merged.done { StatusCode::OK } else { StatusCode::ACCEPTED };
     Ok((status, Json(merged)))

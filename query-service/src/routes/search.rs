@@ -6,16 +6,15 @@ use axum::extract::State;
 use serde::Deserialize;
 use utoipa::IntoParams;
 use warren_protocol::Problem;
-use warren_protocol::problem::Code;
-use warren_protocol::query::QueryInput;
-use warren_protocol::search::{Scoring, SearchRequest, SearchResponse, SortKey};
+use warren_protocol::query::{Fuzziness, QueryInput};
+use warren_protocol::search::{Scoring, SearchRequest, SearchResponse, SortKey, fuzziness};
 use warren_service::http::{ApiError, ApiJson, ApiPath, ApiQuery};
 
 use crate::QueryService;
 use crate::memory::Kept;
 
 /// The parameters of a search.
-#[derive(Debug, Deserialize, IntoParams)]
+#[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields, default)]
 #[into_params(parameter_in = Query)]
 pub(super) struct Parameters {
@@ -23,21 +22,25 @@ pub(super) struct Parameters {
     /// as it can be. Empty: all documents.
     #[param(required = false)]
     q: String,
+    /// How many typos plain words of `q` may have: `auto` (none up to 2 letters, one up to 5, else two), or 0 to 2.
+    #[param(required = false, value_type = String, example = "auto", default = "0")]
+    #[serde(with = "fuzziness")]
+    fuzziness: Fuzziness,
     /// How many hits to return, at most 1,000.
-    #[param(required = false, default = 10)]
-    limit: u32,
+    #[param(required = false, value_type = u32, default = 10)]
+    limit: Option<u32>,
     /// How many hits to leave out first, at most 10,000.
     #[param(required = false, default = 0)]
     offset: u32,
     /// The milliseconds after which the answer comes, complete or not: 1 to 60,000.
-    #[param(required = false, default = 2000)]
-    timeout_ms: u32,
+    #[param(required = false, value_type = u32, default = 2000)]
+    timeout_ms: Option<u32>,
     /// Whether each hit carries the passages in which the query was found.
-    #[param(required = false, default = true)]
-    highlight: bool,
+    #[param(required = false, value_type = bool, default = true)]
+    highlight: Option<bool>,
     /// Whether to count all hits.
-    #[param(required = false, default = true)]
-    total: bool,
+    #[param(required = false, value_type = bool, default = true)]
+    total: Option<bool>,
     /// By what hits are ordered: fields, `_score` and `id`, separated by commas, `-` in front for descending.
     #[param(required = false)]
     sort: String,
@@ -61,39 +64,29 @@ pub(super) struct Parameters {
     at_least: String,
 }
 
-impl Default for Parameters {
-    fn default() -> Self {
-        let SearchRequest { limit, offset, timeout_ms, total, scoring, .. } = SearchRequest::default();
-        let (q, sort, facets, at_least) = (String::new(), String::new(), String::new(), String::new());
-        let (filter, fields, after) = (None, None, None);
-        Self { q, limit, offset, timeout_ms, highlight: true, total, sort, filter, fields, facets, after, scoring, at_least }
-    }
-}
-
 impl TryFrom<Parameters> for SearchRequest {
     type Error = Problem;
 
-    fn try_from(parameters: Parameters) -> Result<Self, Problem> {
-        let Parameters { q, limit, offset, timeout_ms, highlight, total, sort, filter, fields, facets, after, scoring, at_least } =
-            parameters;
-        let key =
-            |text: &str| SortKey::parse(text).map_err(|detail| Problem::new(Code::InvalidRequest, detail).with_field("sort"));
+    fn try_from(given: Parameters) -> Result<Self, Problem> {
+        let default = Self::default();
+        let key = |text: &str| SortKey::parse(text).map_err(|detail| Problem::invalid("sort", detail));
         Ok(Self {
-            query: QueryInput::Text(q),
-            filter: filter.map(QueryInput::Text),
-            limit,
-            offset,
-            after,
-            sort: listed(&sort).iter().map(|text| key(text)).collect::<Result<_, _>>()?,
-            fields: fields.as_deref().map(listed),
-            highlight: highlight.into(),
-            facets: listed(&facets),
-            timeout_ms,
-            scoring,
-            total,
+            query: QueryInput::Text(given.q),
+            fuzziness: given.fuzziness,
+            filter: given.filter.map(QueryInput::Text),
+            limit: given.limit.unwrap_or(default.limit),
+            offset: given.offset,
+            after: given.after,
+            sort: listed(&given.sort).iter().map(|text| key(text)).collect::<Result<_, _>>()?,
+            fields: given.fields.as_deref().map(listed),
+            highlight: given.highlight.map_or(default.highlight, Into::into),
+            facets: listed(&given.facets),
+            timeout_ms: given.timeout_ms.unwrap_or(default.timeout_ms),
+            scoring: given.scoring,
+            total: given.total.unwrap_or(default.total),
             lenient: true,
-            at_least: listed(&at_least),
-            ..Self::default()
+            at_least: listed(&given.at_least),
+            ..default
         })
     }
 }

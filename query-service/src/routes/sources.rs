@@ -9,8 +9,9 @@ use utoipa::ToSchema;
 use warren_protocol::problem::Code;
 use warren_protocol::{Problem, SourceDefinition, SourceEntry, SourceName};
 use warren_service::SourceCreation;
-use warren_service::http::{ApiError, ApiJson, ApiPath, problem_response};
+use warren_service::http::{ApiError, ApiJson, ApiPath};
 
+use super::indexes::Conflict;
 use crate::QueryService;
 
 /// All sources.
@@ -42,15 +43,6 @@ impl From<&SourceEntry> for Source {
             definition: entry.definition.clone(),
         }
     }
-}
-
-/// A problem that lists what differs.
-#[derive(Serialize, ToSchema)]
-pub(super) struct SourceConflict {
-    #[serde(flatten)]
-    problem: Problem,
-    /// What differs, a line each.
-    differences: Vec<String>,
 }
 
 /// List the sources
@@ -88,7 +80,7 @@ pub(super) async fn show(
         (status = 201, body = Source, description = "It is created"),
         (status = 200, body = Source, description = "It exists with this very definition"),
         (status = 400, body = Problem, description = "The name or the definition breaks a rule, or there is no such exchange or queue"),
-        (status = 409, body = SourceConflict, description = "It exists with another definition"),
+        (status = 409, body = Conflict, description = "It exists with another definition"),
         (status = 501, body = Problem, description = "This is the embedded broker"),
         (status = 503, body = Problem, description = "The broker does not answer: try again"),
     ),
@@ -104,12 +96,7 @@ pub(super) async fn create(
         SourceCreation::Created(entry) => (StatusCode::CREATED, Json(Source::from(entry.as_ref()))).into_response(),
         SourceCreation::Exists(entry) => Json(Source::from(entry.as_ref())).into_response(),
         SourceCreation::Differs { differences, .. } => {
-            let detail = format!(
-                "source \"{name}\" exists with another definition ({}): delete it first, or take another name",
-                differences.join("; ")
-            );
-            let problem = Problem::new(Code::SourceExists, detail);
-            problem_response(problem.status, problem.code, &SourceConflict { problem, differences })
+            Conflict::answer(Code::SourceExists, &format!("source \"{name}\""), differences)
         }
     })
 }

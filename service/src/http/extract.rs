@@ -1,18 +1,24 @@
 //! Extractors whose refusals are problems that name the field.
 
-use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
+use axum::http::header;
 use axum::http::request::Parts;
-use axum::http::{StatusCode, header};
+use futures_util::{Stream, StreamExt};
 use serde::de::DeserializeOwned;
 use warren_protocol::Problem;
 use warren_protocol::problem::Code;
 
 use super::ApiError;
 
-/// A JSON body, whatever its content type says; an empty one is `{}`. At most 2 MiB, axum's limit for bodies that are
-/// read whole.
+/// The largest body that is read whole.
+const MAX_JSON_BYTES: usize = 2 << 20;
+/// How long what a client still sends is read and dropped.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// A JSON body, whatever its content type says; an empty one is `{}`. At most 2 MiB.
 #[derive(Debug, Clone, Copy)]
 pub struct ApiJson<T>(pub T);
 
@@ -24,18 +30,18 @@ pub struct ApiQuery<T>(pub T);
 #[derive(Debug, Clone, Copy)]
 pub struct ApiPath<T>(pub T);
 
-impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for ApiJson<T> {
+impl<T: DeserializeOwned, S: Sync> FromRequest<S> for ApiJson<T> {
     type Rejection = ApiError;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Self::Rejection> {
+    async fn from_request(request: Request, _state: &S) -> Result<Self, Self::Rejection> {
         if let Some(encoding) = request.headers().get(header::CONTENT_ENCODING)
             && encoding != "identity"
         {
             let detail = format!("content-encoding {encoding:?} is not read here: send the body as it is");
+            linger(&mut request.into_body().into_data_stream()).await;
             return Err(ApiError::new(Code::UnsupportedMediaType, detail));
         }
-        let body = Bytes::from_request(request, state).await.map_err(unreadable)?;
-        Ok(Self(parse_json(&body)?))
+        Ok(Self(parse_json(&whole(request.into_body()).await?)?))
     }
 }
 
@@ -69,11 +75,25 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for ApiPath
     }
 }
 
-fn unreadable(rejection: BytesRejection) -> ApiError {
-    if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
-        return ApiError::new(Code::TooLarge, "the body is larger than the 2 MiB that this route takes");
+async fn whole(body: Body) -> Result<Vec<u8>, Problem> {
+    let (mut chunks, mut whole) = (body.into_data_stream(), Vec::new());
+    while let Some(chunk) = chunks.next().await {
+        let chunk = chunk.map_err(|error| Problem::new(Code::InvalidRequest, format!("the body cannot be read: {error}")))?;
+        if whole.len() + chunk.len() > MAX_JSON_BYTES {
+            linger(&mut chunks).await;
+            return Err(Problem::new(Code::TooLarge, "the body is larger than the 2 MiB that this route takes"));
+        }
+        whole.extend_from_slice(&chunk);
     }
-    ApiError::new(Code::InvalidRequest, rejection.body_text())
+    Ok(whole)
+}
+
+/// Drops what the client still sends, for a moment. Many read no answer before they have sent all, and a connection that is closed
+/// before takes the answer along.
+pub async fn linger<E>(chunks: &mut (impl Stream<Item = Result<Bytes, E>> + Unpin)) {
+    let rest = async { while let Some(Ok(_)) = chunks.next().await {} };
+    // Whoever sends on for longer learns of it by the lost connection.
+    let _ = tokio::time::timeout(LINGER, rest).await;
 }
 
 fn named<E: std::fmt::Display>(error: serde_path_to_error::Error<E>) -> ApiError {
@@ -85,7 +105,6 @@ fn named<E: std::fmt::Display>(error: serde_path_to_error::Error<E>) -> ApiError
 #[cfg(test)]
 mod tests {
     use super::*;
-    use axum::body::Body;
     use serde::Deserialize;
 
     #[derive(Debug, Default, PartialEq, Deserialize)]

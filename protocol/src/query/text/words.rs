@@ -1,7 +1,7 @@
 //! Names, words and their suffixes.
 
 use super::super::error::QueryError;
-use super::super::{Fuzziness, Kind, MAX_FUZZINESS, MAX_PATTERN_CHARS, Pattern};
+use super::super::{Fuzziness, Kind, MAX_FUZZINESS, MAX_PATTERN_CHARS, Minimum, Pattern};
 use super::{Found, Parser};
 
 /// A character, and whether a backslash stood in front of it, so that it means itself.
@@ -123,7 +123,11 @@ impl Parser {
         }
         let wildcards = word.iter().filter(|read| is_wildcard(**read)).count();
         if wildcards == 0 {
-            return Ok(Some(Kind::Phrase { field, text: text(&word), slop: 0 }));
+            let (text, fuzziness) = (text(&word), self.fuzziness);
+            return Ok(Some(match fuzziness {
+                Fuzziness::Exact => Kind::Phrase { field, text, slop: 0 },
+                fuzziness => Kind::Match { field, text, minimum: Some(Minimum::ALL), fuzziness },
+            }));
         }
         if word == [('*', false)] {
             return Ok(Some(field.map_or(Kind::All, |field| Kind::Exists { field })));

@@ -94,11 +94,9 @@ impl<'a> Options<'a> {
 
     pub(super) fn fuzziness(&self, name: &str) -> Result<Option<Fuzziness>, QueryError> {
         let Some(value) = self.get(name) else { return Ok(None) };
-        let edits = |edits: u64| u8::try_from(edits).ok().filter(|edits| *edits <= MAX_FUZZINESS).map(Fuzziness::Edits);
         let fuzziness = match value {
-            Value::String(text) if text.eq_ignore_ascii_case("auto") => Some(Fuzziness::Auto),
-            Value::String(text) => text.parse().ok().and_then(edits),
-            Value::Number(number) => number.as_u64().and_then(edits),
+            Value::String(text) => Fuzziness::read(text),
+            Value::Number(number) => Fuzziness::read(&number.to_string()),
             _ => None,
         };
         let due = || self.wrong(name, format!("\"auto\" or a number from 0 to {MAX_FUZZINESS} is due here, and not {value}"));

@@ -79,7 +79,7 @@ impl Builder {
         };
         let mut clauses = Vec::new();
         for (field, weight) in fields {
-            let parsed = text::parse(&text, &TextOptions { lenient, field, all });
+            let parsed = text::parse(&text, &TextOptions { lenient, field, all, ..TextOptions::default() });
             let clause = parsed.map_err(|error| match error {
                 QueryError::TooLarge { .. } => error,
                 error => wrong(&format!("{path}.query"), error.to_string()),
