@@ -57,10 +57,12 @@ pub(crate) async fn run(args: &HostileArgs) -> Result<()> {
 
     let searches = trial.stack.search(args.searches, TIMEOUT, Retried::Refused)?;
     let (producer, query) = (trial.stack.producers[0].api()?, trial.stack.query()?);
+    let index = trial.stack.index.clone();
+    let index = index.as_str();
     let requests = hostile::requests();
     let began = Instant::now();
     let sent = (0..args.rounds).flat_map(|_| &requests);
-    let sent = sent.map(|request| async move { (request, request.send(producer, query, &trial.stack.index).await) });
+    let sent = sent.map(|request| async move { (request, request.send(producer, query, index).await) });
     let mut answers = stream::iter(sent).buffer_unordered(args.at_once);
     let (mut slowest, mut wrong) = (BTreeMap::<&str, Duration>::new(), 0);
     while let Some((request, answered)) = answers.next().await {

@@ -67,6 +67,12 @@ async fn every_example_of_the_documentation_answers_what_it_says() -> Result<()>
 
     let examples: Vec<_> = page.windows(2).filter(|pair| pair[0].0 == "json request").collect();
     ensure!(examples.len() >= 9, "only {} examples were found", examples.len());
+    // The refusal of an unknown kind names all that there are.
+    let (_, problem) = search(&server, "shelf", &json!({"aggregations": {"a": {"unknown": {}}}})).await?;
+    let (_, kinds) = problem["detail"].as_str().and_then(|detail| detail.split_once("take one of ")).context("kinds")?;
+    for kind in kinds.split(", ") {
+        ensure!(examples.iter().any(|pair| pair[0].1.contains(&format!("{{\"{kind}\": "))), "no example of {kind}");
+    }
     for pair in examples {
         let [(_, request), (kind, expected)] = pair else { continue };
         ensure!(kind == "json answer", "no answer behind {request}");

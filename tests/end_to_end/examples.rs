@@ -73,14 +73,17 @@ impl Example {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_examples_of_the_page_on_documents_do_what_it_says() -> Result<()> {
-    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/documents.md"))?;
-    let examples = examples(&page)?;
-    ensure!(examples.len() >= 7 && examples.iter().filter(|example| example.output.is_some()).count() >= 6, "blocks are missing");
+async fn the_examples_of_the_pages_do_what_they_say() -> Result<()> {
     let (data, folder) = (tempfile::tempdir()?, tempfile::tempdir()?);
     let server = up(data.path(), &[], &[]).await?;
-    for example in &examples {
-        example.run(folder.path(), &server.address).await?;
+    for (page, blocks, outputs) in [("documents", 7, 6), ("suggestions", 3, 2), ("merging", 3, 1)] {
+        let page = std::fs::read_to_string(format!("{}/../docs/{page}.md", env!("CARGO_MANIFEST_DIR")))?;
+        let examples = examples(&page)?;
+        let shown = examples.iter().filter(|example| example.output.is_some()).count();
+        ensure!(examples.len() >= blocks && shown >= outputs, "blocks are missing: {page}");
+        for example in &examples {
+            example.run(folder.path(), &server.address).await?;
+        }
     }
     Ok(())
 }

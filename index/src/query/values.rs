@@ -45,8 +45,15 @@ impl Planner<'_> {
                 if bounds().all(|text| date_from_text(text).is_some()) {
                     return range(&|text| Ok(with_value(value.clone(), date(name, text)?)));
                 }
-                if bounds().all(|text| matches!(json_number(text), Some(JsonNumber::I64(_)))) {
-                    return range(&|text| Ok(with_value(value.clone(), whole_number(name, text)?)));
+                // Whole ones may be written as 3.0, too.
+                let whole = |text: &str| match json_number(text) {
+                    Some(JsonNumber::I64(number)) => Some(number),
+                    _ => None,
+                };
+                if bounds().all(|text| whole(text).is_some()) {
+                    return range(&|text| {
+                        Ok(with_value(value.clone(), whole(text).map_or_else(|| whole_number(name, text), Ok)?))
+                    });
                 }
                 if bounds().all(|text| json_number(text).is_some()) {
                     return range(&|text| Ok(with_value(value.clone(), number(name, text)?)));

@@ -69,10 +69,12 @@ impl Cut {
         }
     }
 
-    fn statistics(&self, query: &Query) -> Statistics {
+    fn statistics(&self, query: &Query) -> Result<Statistics, String> {
         let mut sum = Statistics::default();
-        self.partitions.iter().for_each(|(index, ..)| sum.add(index.view().statistics(query).unwrap()));
-        sum
+        for (index, ..) in &self.partitions {
+            sum.add(index.view().statistics(query).map_err(|error| error.to_string())?);
+        }
+        Ok(sum)
     }
 
     /// What the query service makes of it.
@@ -194,7 +196,8 @@ impl World {
         let context = format!("{context}, {hits} hits by {:?}", search.sort);
         let mut statistics = None;
         if scored {
-            let all: Vec<_> = self.cuts.iter().map(|cut| cut.statistics(&search.query)).collect();
+            let all: Result<Vec<_>, _> = self.cuts.iter().map(|cut| cut.statistics(&search.query)).collect();
+            let all = all.unwrap_or_else(|error| panic!("{context}: {error}"));
             assert!(all.iter().all(|each| *each == all[0]), "{context}: {all:?}");
             statistics = all.into_iter().next();
         }

@@ -96,6 +96,7 @@ fn defined_and_dynamic_fields_are_searched_by_their_types() {
         ("num:7.0", "1"),
         ("num:7.5", "2"),
         ("num:[7 TO 8]", "1 2"),
+        ("num:[7 TO 7.0]", "1"),
         ("num:[3 TO 7.2]", "1 7/ü x"),
         ("num:>7", "2"),
         ("meta.n:[1 TO 10]", "1"),
