@@ -4,7 +4,7 @@ use warren_protocol::Query;
 use warren_protocol::rpc::{DocumentParts, Fetch, Search, key_bytes};
 use warren_protocol::search::SortKey;
 
-use super::{SearchSpec, Searching, definition, filled, spec};
+use super::{SearchSpec, Searching, definition, filled, limits, spec};
 use crate::PartitionIndex;
 
 fn passages(index: &PartitionIndex, query: &str) -> Vec<(String, Vec<String>)> {
@@ -93,11 +93,11 @@ fn what_is_read_at_once_is_bounded_however_little_of_it_is_wanted() {
     let search = Search { query: super::parsed("word"), hits: 9, document: document(), ..Search::default() };
     // Room for all that is wanted of them, and for reading four of them.
     let max_bytes = 4096;
-    let found = index.view().search(&search, max_bytes).unwrap().hits;
+    let found = index.view().search(&search, &limits(max_bytes)).unwrap().hits;
     assert_eq!(found.iter().map(|hit| hit.found.is_some()).collect::<Vec<_>>(), [[true; 4].as_slice(), &[false; 5]].concat());
     let fetch = Fetch { ids, document: document(), ..Fetch::default() };
-    assert_eq!(index.view().fetch(&fetch, max_bytes).unwrap().len(), 4, "the rest is asked for again");
-    assert_eq!(index.view().fetch(&fetch, 1).unwrap().len(), 1);
+    assert_eq!(index.view().fetch(&fetch, &limits(max_bytes)).unwrap().len(), 4, "the rest is asked for again");
+    assert_eq!(index.view().fetch(&fetch, &limits(1)).unwrap().len(), 1);
 }
 
 #[test]
@@ -108,7 +108,7 @@ fn values_of_a_sort_that_no_reply_holds_are_refused() {
     let documents: Vec<(&str, &str)> = ids.iter().map(|id| (id.as_str(), body.as_str())).collect();
     let (_directory, index) = filled(&definition(DEFINITION), &documents);
     let search = |hits| Search { hits, sort: vec![SortKey::parse("section").unwrap()], ..Search::default() };
-    let refused = index.view().search(&search(600), 0).unwrap_err();
+    let refused = index.view().search(&search(600), &limits(0)).unwrap_err();
     assert!(matches!(refused, crate::SearchError::InvalidRequest { field: "limit", .. }), "{refused}");
-    assert_eq!(index.view().search(&search(400), 0).unwrap().hits.len(), 400);
+    assert_eq!(index.view().search(&search(400), &limits(0)).unwrap().hits.len(), 400);
 }
