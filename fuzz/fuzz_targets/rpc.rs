@@ -21,7 +21,7 @@ fn merge(reply: Reply) {
     for answer in reply.answers.into_iter().flatten() {
         match answer {
             Answer::Hits(found) => hits.extend(found.hits),
-            Answer::Statistics(found) => sums.add(found),
+            Answer::Statistics(found) => found.into_iter().for_each(|each| sums.add(each)),
             _ => {}
         }
     }

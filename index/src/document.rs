@@ -1,5 +1,7 @@
 //! How a published document becomes what tantivy indexes.
 
+use std::collections::HashSet;
+
 use serde_json::{Map, Number, Value};
 use tantivy::DateTime;
 use tantivy::schema::{Document, Field, OwnedValue};
@@ -211,12 +213,37 @@ impl Dynamic {
 
     fn finish(self, places: DynamicFields, values: &mut Vec<(Field, OwnedValue)>) {
         values.extend(self.all.into_iter().map(|text| (places.all, OwnedValue::Str(text))));
-        if !self.words.is_empty() {
-            values.push((places.words, OwnedValue::Object(self.words)));
+        let mut words = OwnedValue::Object(self.words);
+        if booleans_once(&mut words, &mut String::new(), &mut HashSet::new()) {
+            values.push((places.words, words));
         }
         if !self.values.is_empty() {
             values.push((places.values, OwnedValue::Object(self.values)));
         }
+    }
+}
+
+/// Leaves each boolean once at its path; false if nothing is left. tantivy counts as many words as there are, but does not keep how often one stands in a
+/// document: where words have to be counted again, they would be others.
+fn booleans_once(value: &mut OwnedValue, path: &mut String, seen: &mut HashSet<(String, bool)>) -> bool {
+    match value {
+        OwnedValue::Bool(truth) => seen.insert((path.clone(), *truth)),
+        OwnedValue::Array(items) => {
+            items.retain_mut(|item| booleans_once(item, path, seen));
+            !items.is_empty()
+        }
+        OwnedValue::Object(entries) => {
+            entries.retain_mut(|(key, value)| {
+                let outer = path.len();
+                path.push('\0');
+                path.push_str(key);
+                let some = booleans_once(value, path, seen);
+                path.truncate(outer);
+                some
+            });
+            !entries.is_empty()
+        }
+        _ => true,
     }
 }
 

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use tantivy::columnar::ColumnValues;
 use tantivy::index::SegmentId;
 use tantivy::postings::Postings;
 use tantivy::schema::{Field, IndexRecordOption};
@@ -71,6 +72,12 @@ impl WordCounts {
 }
 
 fn count(segment: &SegmentReader, field: Field) -> Result<u64, TantivyError> {
+    let entry = segment.schema().get_field_entry(field);
+    let keeps_counts = entry.field_type().get_index_record_option().is_some_and(IndexRecordOption::has_freq);
+    if !keeps_counts && let Some(values) = segment.fast_fields().str(entry.name())? {
+        // Whole values, of which one may stand several times in a document.
+        return Ok(values.ords().values.num_vals().into());
+    }
     let index = segment.inverted_index(field)?;
     let mut terms = index.terms().stream()?;
     let mut words = 0;

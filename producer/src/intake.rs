@@ -111,8 +111,9 @@ async fn consume(context: Context, way: Way, stop: Stop) {
     let label = way.label();
     let report = context.space.reports().begin(&label);
     context.ways.fetch_add(1, Ordering::Relaxed);
-    let most = context.config.producer.intake_prefetch;
-    let (mut pause, mut pace) = (FIRST_PAUSE, Pace { cautious: false, prefetch: most });
+    // Nothing is known yet of the messages' sizes.
+    let prefetch = context.fitting(context.share(), context.config.producer.max_message_bytes.get() as usize);
+    let (mut pause, mut pace) = (FIRST_PAUSE, Pace { cautious: false, prefetch });
     while !stop.is_requested() {
         let mut session = Session::new(&context, &way, &report, &stop, pace);
         let ended = AssertUnwindSafe(session.run()).catch_unwind().await;
@@ -167,6 +168,12 @@ impl Context {
     /// The bytes of messages that one way may have in hand: all of them share `producer.buffer_bytes`.
     fn share(&self) -> usize {
         self.config.producer.buffer_bytes.get() as usize / self.ways.load(Ordering::Relaxed).max(1)
+    }
+
+    /// So many messages of this size fit into a share.
+    fn fitting(&self, share: usize, size: usize) -> NonZeroU16 {
+        let fitting = NonZeroU16::new(u16::try_from(share / size.max(1)).unwrap_or(u16::MAX));
+        fitting.unwrap_or(NonZeroU16::MIN).min(self.config.producer.intake_prefetch)
     }
 }
 

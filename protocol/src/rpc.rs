@@ -57,7 +57,7 @@ pub enum Question {
     /// The best hits of a query.
     Search(Box<Search>),
     /// Documents by their ids.
-    Fetch(Fetch),
+    Fetch(Box<Fetch>),
     /// What the scores of queries depend on, in this partition.
     Statistics {
         /// The queries, [`MAX_STATISTICS`] at most.
@@ -426,7 +426,7 @@ mod tests {
         let fetch = Fetch { ids: vec!["a".into()], view: Some(7), query: Some(web_server()), ..Fetch::default() };
         let mut request = request(vec![
             Question::Search(search.into()),
-            Question::Fetch(fetch),
+            Question::Fetch(fetch.into()),
             Question::Statistics { queries: vec![web_server()] },
         ]);
         request.items[0].at_least = Some(Position(12));
@@ -470,7 +470,7 @@ mod tests {
     #[test]
     fn version_1_is_read_and_answered() {
         let fetch = Fetch { ids: vec!["a".into()], ..Fetch::default() };
-        let asked = request(vec![Question::Search(plain().into()), Question::Fetch(fetch)]);
+        let asked = request(vec![Question::Search(plain().into()), Question::Fetch(fetch.into())]);
         assert_eq!(Request::decode_versioned(&golden::read("request-v1.bin")), Ok((asked, 1)));
         assert_eq!(Reply::decode(&golden::read("reply-v1.bin")), Ok(reply(plain_hits())));
         golden::check("reply-v1.bin", &reply(plain_hits()).encode_for(1).unwrap());

@@ -157,7 +157,8 @@ impl FanOut {
         while documents.len() < fetch.ids.len() {
             let rest = Fetch { ids: fetch.ids[documents.len()..].to_vec(), ..fetch.clone() };
             let asked = rest.ids.len();
-            let Answered { worker, answer, bytes } = self.ask(&id, &Question::Fetch(rest), at_least, first, deadline).await?;
+            let Answered { worker, answer, bytes } =
+                self.ask(&id, &Question::Fetch(rest.into()), at_least, first, deadline).await?;
             held.add_to_answer(bytes)?;
             match answer {
                 Answer::Documents(some) if (1..=asked).contains(&some.len()) => documents.extend(some),

@@ -37,8 +37,7 @@ async fn a_burst_of_large_messages_takes_no_more_than_its_bound() -> Result<()> 
     let producer = deployment.serve("producer", &[("WARREN__PRODUCER__BUFFER_BYTES", &(16 * MIB).to_string())]).await?;
     query.found("files", LARGE * 2).await?;
     letters(&query, "", 0).await?;
-    ensure!(producer.program.said().contains("as many messages at a time as their size allows"), "it took fewer at a time");
-    // In hand, on its way, and what came until the consumer was gone; without the bound, all 320 MiB at once.
+    // In hand and on its way; without the bound, all 320 MiB at once.
     let most = peak(producer.program.id())?;
     println!("{most} MiB at most");
     ensure!(most < 200, "{most} MiB at most");

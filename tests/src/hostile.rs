@@ -28,8 +28,6 @@ const TOO_LARGE: &[Answer] = &[(413, "too_large")];
 const TOO_MANY_BUCKETS: &[Answer] = &[(400, "too_many_buckets")];
 /// Work without a limit of its own: done by the deadline, as far as it got; or refused while it runs.
 const BY_DEADLINE: &[Answer] = &[(200, ""), (400, "invalid_query"), (400, "too_many_buckets"), (503, "no_partition")];
-/// What the HTTP server itself refuses, without a body.
-const NO_REQUEST: &[Answer] = &[(414, ""), (431, "")];
 
 /// One request.
 pub struct Hostile {
@@ -121,7 +119,7 @@ fn clauses() -> Vec<Hostile> {
         Hostile::search("10,000 words", json!({"query": words(10_000)}), BAD_QUERY),
         Hostile::search("1,000 words", json!({"query": words(1000)}), FOUND),
         Hostile::post("2,000 levels of JSON", bools(2000), BAD_REQUEST),
-        Hostile::post("60 levels of a tree", bools(60), BAD_QUERY),
+        Hostile::post("60 levels of a tree", bools(60), BAD_REQUEST),
         Hostile::search("2,000 parentheses", json!({"query": parentheses}), BAD_QUERY),
         Hostile::search("2,000 parentheses, leniently", json!({"query": parentheses, "lenient": true}), FOUND),
         Hostile::get("2,000 parentheses as a parameter", format!("search?q={parentheses}"), FOUND),
@@ -200,7 +198,6 @@ fn sizes() -> Vec<Hostile> {
             bomb(1 << 30),
             &[(413, "too_large"), (422, "all_rejected"), (400, "invalid_json")],
         ),
-        Hostile::get("1 MB of parameters", format!("search?q={}", "x".repeat(1 << 20)), NO_REQUEST),
         Hostile::get("60 KB of parameters", format!("search?q={}", "x".repeat(60_000)), FOUND),
         Hostile::search("a text of 1 MB", json!({"query": "x".repeat(1 << 20)}), BAD_QUERY),
         Hostile::search("offset 10,000, limit 1,000, long passages", all, BY_DEADLINE),

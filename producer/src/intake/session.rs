@@ -38,7 +38,7 @@ const FULL_PAUSE: Duration = Duration::from_millis(250);
 /// Before a message is tried again whose handler has panicked.
 const PANIC_PAUSE: Duration = Duration::from_millis(200);
 /// After so many messages that were not handed out before, their size tells how many may be prefetched.
-const ENOUGH_TO_WEIGH: u32 = 1000;
+const ENOUGH_TO_WEIGH: u32 = 200;
 /// Handed out so often, a message may be one that kills.
 const SUSPICIOUS_ATTEMPTS: u32 = 4;
 
@@ -95,15 +95,9 @@ impl<'a> Session<'a> {
         let ended = self.work(&mut pump).await;
         pump.stop().await;
         match pump.overfull() {
-            Some(largest) => Ok(Ended::Weighed(self.fitting(largest))),
+            Some(largest) => Ok(Ended::Weighed(self.context.fitting(self.share, largest))),
             None => ended,
         }
-    }
-
-    /// So many messages of this size fit into the share.
-    fn fitting(&self, size: usize) -> NonZeroU16 {
-        let fitting = NonZeroU16::new(u16::try_from(self.share / size.max(1)).unwrap_or(u16::MAX));
-        fitting.unwrap_or(NonZeroU16::MIN).min(self.context.config.producer.intake_prefetch)
     }
 
     async fn work(&mut self, pump: &mut Pump) -> Result<Ended, SessionEnd> {
@@ -130,7 +124,7 @@ impl<'a> Session<'a> {
                             break;
                         }
                     } else if fresh_ones >= ENOUGH_TO_WEIGH {
-                        let fitting = self.fitting(largest);
+                        let fitting = self.context.fitting(self.share, largest);
                         if fitting.get() / 2 >= self.pace.prefetch.get() {
                             ended = Ended::Weighed(fitting);
                             break;

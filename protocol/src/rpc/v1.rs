@@ -78,12 +78,12 @@ fn question_of(question: FirstQuestion) -> Result<Question, String> {
             document: passages(highlight),
             ..Search::default()
         })),
-        FirstQuestion::Fetch { ids, highlight } => Question::Fetch(Fetch {
+        FirstQuestion::Fetch { ids, highlight } => Question::Fetch(Box::new(Fetch {
             ids,
             view: None,
             document: passages(highlight.is_some()),
             query: highlight.map(|query| parse(&query, true)).transpose()?,
-        }),
+        })),
     })
 }
 

@@ -6,7 +6,7 @@ use axum::body::Body;
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use futures_util::stream;
+use futures_util::{StreamExt, stream};
 use serde::Serialize;
 use warren_protocol::Problem;
 use warren_protocol::problem::Code;
@@ -33,6 +33,8 @@ impl IntoResponse for Kept<Vec<u8>> {
             let piece = rest.split_to(rest.len().min(PIECE_BYTES));
             (!piece.is_empty()).then_some((Ok::<_, Infallible>(piece), (rest, held)))
         });
+        // What compresses a body asks on behind its end.
+        let pieces = pieces.fuse();
         let json = HeaderValue::from_static("application/json");
         let headers = [(header::CONTENT_TYPE, json), (header::CONTENT_LENGTH, length.into())];
         (headers, Body::from_stream(pieces)).into_response()
@@ -41,7 +43,6 @@ impl IntoResponse for Kept<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    use futures_util::StreamExt;
     use warren_service::config::QueryConfig;
 
     use super::*;

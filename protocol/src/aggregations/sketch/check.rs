@@ -134,7 +134,9 @@ pub(super) fn distinct(bytes: &[u8]) -> Result<(), Mismatch> {
             coupons
         }
         0x0a => {
-            (reader.finite()?, reader.finite()?, reader.finite()?);
+            for _ in 0..3 {
+                reader.finite()?;
+            }
             let (zeros, _) = (reader.word()?, reader.word()?);
             let values = reader.take(1 << LOG2_OF_REGISTERS)?;
             let same = values.iter().filter(|value| **value == 0).count() == zeros as usize;
