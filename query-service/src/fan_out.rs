@@ -53,6 +53,7 @@ impl FanOut {
 
     /// Asks all partitions for hits, each of those behind its place and of what it has seen at least. Returns when all have answered, or at `deadline`;
     /// already at `patience` if an answer came without some of its documents, because fetching them takes time too.
+    #[expect(clippy::too_many_arguments, reason = "the question, and what bounds its answer")]
     pub(crate) async fn search(
         &self,
         index: &Entry,
@@ -141,6 +142,7 @@ impl FanOut {
 
     /// Documents of one partition, in the order of their ids. `worker` is asked first, if one is named; `fetch.view` is a view of that one.
     /// An answer holds as many documents as a message may, so it can take several.
+    #[expect(clippy::too_many_arguments, reason = "the question, and what bounds its answer")]
     pub(crate) async fn fetch(
         &self,
         index: &Entry,

@@ -186,6 +186,7 @@ impl QueryService {
 
     /// Fetches the documents that did not come with their hits, from the workers that answered and from what they searched. The hits of a
     /// partition that does not send them in time are left out, and it counts as failed.
+    #[expect(clippy::too_many_arguments, reason = "what is missing, and what bounds its answer")]
     async fn complete(
         &self,
         index: &Entry,

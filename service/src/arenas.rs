@@ -10,6 +10,7 @@ use std::io;
 /// where there is nothing to do: elsewhere than on glibc, or if the environment says already how it wants to have it; an error is what
 /// keeps the program from starting anew.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[expect(clippy::disallowed_methods, reason = "these are settings of glibc, not of ours")]
 pub(crate) fn few() -> io::Result<()> {
     use std::os::unix::process::CommandExt;
     use std::process::Command;

@@ -187,7 +187,7 @@ fn collect(json: &Value, path: &str, kind: Option<FieldType>, values: &mut Vec<K
         Value::Null => {}
         Value::Bool(truth) => values.push(Key::Boolean(*truth)),
         Value::Number(number) if kind == Some(FieldType::Date) => {
-            values.push(nanos(date_from_millis(number.as_i64().unwrap()).unwrap()))
+            values.push(nanos(date_from_millis(number.as_i64().unwrap()).unwrap()));
         }
         Value::Number(number) => values.push(number.as_i64().map_or_else(|| Key::float(number.as_f64().unwrap()), Key::Integer)),
         Value::String(text) => match date_from_text(text).filter(|_| kind != Some(FieldType::Keyword)) {
