@@ -156,14 +156,13 @@ impl SearchRequest {
         }
         Ok(())
     }
-}
 
-impl SearchRequest {
     /// What is sought, and what hits must match, too.
     pub fn parse(&self) -> Result<(Query, Option<Query>), Problem> {
         let options = TextOptions { lenient: self.lenient, fuzziness: self.fuzziness, ..TextOptions::default() };
+        let query = self.query.parse_with("query", &options)?;
         let filter = self.filter.as_ref().map(|filter| filter.parse("filter", self.lenient)).transpose()?;
-        Ok((self.query.parse_with("query", &options)?, filter))
+        Ok((query, filter))
     }
 }
 
