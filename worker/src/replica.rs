@@ -30,12 +30,10 @@ const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// Messages that are there already are indexed in one go, up to this size.
 const GATHER_BYTES: usize = 1024 * 1024;
-/// Commits take at most one part in so many of the time, ...
+/// Under load, commits take at most one part in so many of the time, ...
 const COMMIT_SHARE: u32 = 8;
-/// ... but no document waits longer than this for its commit, ...
+/// ... but no document waits longer than this for its commit.
 const LONGEST_REFRESH: Duration = Duration::from_secs(3);
-/// ... nor, where few are written and commits are slow because the machine is busy, longer than so many refresh intervals.
-const MOST_INTERVALS: u32 = 2;
 /// Where the log was read up to what was its end so long ago, its end is asked for again before the replica serves.
 const FRESH_END: Duration = Duration::from_secs(2);
 /// A replica that cannot catch up with its writers in this time serves all the same: the others lag as well.
@@ -356,12 +354,15 @@ impl Run<'_> {
         Ok(outcome)
     }
 
-    /// When what is uncommitted has to be committed: after the refresh interval; later while commits are slow, and much later while more
-    /// keeps coming, since each commit costs and a few large ones cost less than many small ones.
+    /// When what is uncommitted has to be committed: after the refresh interval; later while more keeps coming, since
+    /// each commit costs and a few large ones cost less than many small ones.
     fn commit_due(&self, uncommitted: &Uncommitted) -> Instant {
         let refresh = Duration::from_millis(self.replica.shared.config.refresh_interval_ms.get());
-        let longest = if uncommitted.more { LONGEST_REFRESH.max(refresh) } else { refresh * MOST_INTERVALS };
-        let wait = refresh.max(self.last_commit * COMMIT_SHARE).min(longest);
+        let wait = if uncommitted.more {
+            refresh.max(self.last_commit * COMMIT_SHARE).min(LONGEST_REFRESH.max(refresh))
+        } else {
+            refresh
+        };
         uncommitted.since.unwrap_or_else(Instant::now) + wait
     }
 
