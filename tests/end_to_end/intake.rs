@@ -71,7 +71,9 @@ async fn of_a_thousand_documents_each_is_found_or_in_the_dead_letters_with_its_r
         let letter = dead.iter().find(|letter| letter["body"] == shown(&sample.body));
         let letter = letter.with_context(|| format!("{} is not among the dead letters", sample.id))?;
         assert_eq!(letter["reason"], badness.code().as_str(), "{badness:?}");
-        assert_eq!((&letter["source"], &letter["attempts"]), (&json!("warren.intake"), &json!(1)));
+        assert_eq!(letter["source"], "warren.intake");
+        // What was in hand when the intake saw how small the messages are was handed out once more.
+        assert!((1..=2).contains(&letter["attempts"].as_u64().context("attempts")?), "{}", letter["attempts"]);
         assert_eq!((&letter["index"], &letter["body_bytes"]), (&json!("samples"), &json!(sample.body.len())));
     }
     // The bytes are there as they came.

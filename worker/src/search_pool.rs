@@ -1,21 +1,35 @@
 //! A bounded number of threads for searches: a search is work for the processor, not for the runtime.
+//!
+//! Most searches take some milliseconds, and a few may take until their deadline. A search that takes long moves aside and
+//! frees its turn, so that the others do not wait for it; as there is room for a few at the side only, work stays bounded.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
 
-use tokio::sync::Semaphore;
-use tokio::time::Instant;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinError;
+use tokio::time::{Instant, sleep};
 use warren_protocol::rpc::Failure;
+
+/// A search that takes longer moves aside.
+const LONG: Duration = Duration::from_millis(50);
+/// How many searches may be at the side, for each turn.
+const ASIDE: usize = 4;
 
 /// The threads. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct SearchPool {
     turns: Arc<Semaphore>,
+    aside: Arc<Semaphore>,
 }
 
+/// What a search holds as long as it runs, whether or not somebody still waits for it.
+type Place = Mutex<OwnedSemaphorePermit>;
+
 impl SearchPool {
-    /// So many searches at once.
+    /// So many short searches at once, and [`ASIDE`] times as many long ones.
     pub(crate) fn new(threads: usize) -> Self {
-        Self { turns: Arc::new(Semaphore::new(threads)) }
+        Self { turns: Arc::new(Semaphore::new(threads)), aside: Arc::new(Semaphore::new(threads * ASIDE)) }
     }
 
     /// Runs a search when its turn comes; what has passed its deadline by then is not started. A panic is an error of
@@ -27,37 +41,92 @@ impl SearchPool {
     ) -> Result<T, Failure> {
         let turn = tokio::time::timeout_at(deadline, self.turns.clone().acquire_owned()).await;
         let Ok(Ok(turn)) = turn else { return Err(Failure::Deadline) };
-        let outcome = tokio::task::spawn_blocking(move || {
-            let _turn = turn;
+        let place = Arc::new(Mutex::new(turn));
+        let moved = self.move_aside(Arc::downgrade(&place));
+        let mut searching = tokio::task::spawn_blocking(move || {
+            let _place = place;
             if Instant::now() >= deadline { Err(Failure::Deadline) } else { search() }
         });
-        outcome.await.unwrap_or_else(|error| {
-            tracing::error!(%error, "a search panicked");
-            Err(Failure::Internal("the search panicked: see the worker's log".to_owned()))
-        })
+        tokio::select! {
+            biased;
+            outcome = &mut searching => return ended(outcome),
+            () = moved => {}
+        }
+        ended(searching.await)
     }
+
+    /// Gives the turn back once the search takes long and there is room at the side.
+    async fn move_aside(&self, place: Weak<Place>) {
+        sleep(LONG).await;
+        if let Ok(aside) = self.aside.clone().acquire_owned().await
+            && let Some(place) = place.upgrade()
+        {
+            *place.lock().unwrap_or_else(PoisonError::into_inner) = aside;
+        }
+    }
+}
+
+fn ended<T>(outcome: Result<Result<T, Failure>, JoinError>) -> Result<T, Failure> {
+    outcome.unwrap_or_else(|error| {
+        tracing::error!(%error, "a search panicked");
+        Err(Failure::Internal("the search panicked: see the worker's log".to_owned()))
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
+    use std::sync::mpsc;
+
+    const PATIENCE: Duration = Duration::from_secs(60);
 
     #[tokio::test]
     async fn what_comes_after_its_deadline_is_not_started() {
         let pool = SearchPool::new(1);
         let past = Instant::now();
         assert_eq!(pool.run(past, || Ok(1)).await, Err(Failure::Deadline));
-        let deadline = past + Duration::from_secs(60);
-        assert_eq!(pool.run(deadline, || Ok(1)).await, Ok(1));
+        assert_eq!(pool.run(past + PATIENCE, || Ok(1)).await, Ok(1));
     }
 
     #[tokio::test]
     async fn a_panic_harms_only_its_search() {
         let pool = SearchPool::new(1);
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + PATIENCE;
         let panicked = pool.run(deadline, || -> Result<(), Failure> { panic!("deadly query") }).await;
         assert!(matches!(panicked, Err(Failure::Internal(_))));
         assert_eq!(pool.run(deadline, || Ok(1)).await, Ok(1));
+    }
+
+    #[tokio::test]
+    async fn long_searches_move_aside_as_far_as_there_is_room() {
+        let pool = SearchPool::new(1);
+        let deadline = Instant::now() + PATIENCE;
+        // Each of these runs until it is told to end.
+        let (ends, long): (Vec<_>, Vec<_>) = (0..=ASIDE)
+            .map(|number| {
+                let (end, ended) = mpsc::channel::<()>();
+                let pool = pool.clone();
+                let search = move || ended.recv_timeout(PATIENCE).map_err(|_| Failure::Deadline);
+                (end, tokio::spawn(async move { (number, pool.run(deadline, search).await) }))
+            })
+            .unzip();
+        // There is room for all but the last one of them: it keeps the only turn.
+        let full = async {
+            while pool.aside.available_permits() > 0 || pool.turns.available_permits() > 0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout_at(deadline, full).await.unwrap();
+        assert_eq!(pool.run(Instant::now() + 4 * LONG, || Ok(1)).await, Err(Failure::Deadline));
+        // One ends, and the last one moves aside.
+        ends[0].send(()).unwrap();
+        assert_eq!(pool.run(deadline, || Ok(1)).await, Ok(1));
+        for end in &ends[1..] {
+            end.send(()).unwrap();
+        }
+        for (number, search) in long.into_iter().enumerate() {
+            assert_eq!(search.await.unwrap(), (number, Ok(())));
+        }
+        assert_eq!((pool.turns.available_permits(), pool.aside.available_permits()), (1, ASIDE));
     }
 }

@@ -1,11 +1,37 @@
-//! The ids of the documents in one segment.
+//! The ids of documents.
+
+use std::cell::OnceCell;
 
 use tantivy::columnar::StrColumn;
-use tantivy::{DocId, SegmentReader, TantivyError};
+use tantivy::{DocId, Searcher, SegmentReader, TantivyError};
 
 use crate::schema::ID;
 
-/// Their ordinals are in the order of the ids.
+/// The ids of all segments, each opened when it is first needed, and once.
+pub(super) struct Ids<'a> {
+    searcher: &'a Searcher,
+    columns: Vec<OnceCell<IdColumn>>,
+}
+
+impl<'a> Ids<'a> {
+    pub(super) fn new(searcher: &'a Searcher) -> Self {
+        Self { searcher, columns: searcher.segment_readers().iter().map(|_| OnceCell::new()).collect() }
+    }
+
+    /// Those of the segment with this number.
+    pub(super) fn of(&self, segment: u32) -> Result<&IdColumn, TantivyError> {
+        let column = &self.columns[segment as usize];
+        match column.get() {
+            Some(ids) => Ok(ids),
+            None => {
+                let ids = IdColumn::open(self.searcher.segment_reader(segment))?;
+                Ok(column.get_or_init(|| ids))
+            }
+        }
+    }
+}
+
+/// The ids of the documents in one segment; their ordinals are in the order of the ids.
 pub(super) struct IdColumn(StrColumn);
 
 impl IdColumn {

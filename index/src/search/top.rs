@@ -4,7 +4,6 @@
 //! wanted; only if that one may be equal to the last that is wanted, a second pass looks at all that may be equal to it.
 
 use std::cmp::{Ordering, Reverse};
-use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BinaryHeap};
 
 use tantivy::query::{Bm25StatisticsProvider, EnableScoring, Query, Weight};
@@ -14,7 +13,7 @@ use warren_protocol::rpc::Place;
 use warren_protocol::search::{SortValue, round_score};
 
 use super::Ranked;
-use super::ids::IdColumn;
+use super::ids::{IdColumn, Ids};
 use super::scoring::{Scoring, SegmentScoring};
 use super::statistics::Basis;
 use crate::error::SearchError;
@@ -41,6 +40,7 @@ pub(super) fn best(
         margin: scoring.margin(),
         skews: skews(basis, &plan.sought.text_fields())?,
         after: after.map(Cursor::at).transpose()?,
+        ids: Ids::new(searcher),
         scoring,
         searcher,
     };
@@ -57,7 +57,7 @@ pub(super) fn best(
             ranked = search.second_pass(wanted, last)?;
         }
     }
-    Ok(in_order(searcher, ranked, wanted)?)
+    Ok(in_order(&search.ids, ranked, wanted)?)
 }
 
 struct Search<'a> {
@@ -67,6 +67,7 @@ struct Search<'a> {
     /// For each segment, by what factor the scores in it may exceed the block maxima.
     skews: Vec<f64>,
     after: Option<Cursor<'a>>,
+    ids: Ids<'a>,
     searcher: &'a Searcher,
 }
 
@@ -92,7 +93,7 @@ struct Behind<'a> {
     /// The scores that surely round to less than the cursor's, those that surely round to it, and those that surely round to more.
     surely: (f64, std::ops::Range<f64>, f64),
     scoring: SegmentScoring<'a>,
-    ids: IdColumn,
+    ids: &'a IdColumn,
     first_id: u64,
 }
 
@@ -146,13 +147,13 @@ impl Search<'_> {
         ((f64::from(score) / (self.skews[segment as usize] * (1.0 + self.margin))) as f32).next_down()
     }
 
-    fn behind(&self, segment: &SegmentReader) -> Result<Option<Behind<'_>>, TantivyError> {
+    fn behind(&self, number: u32, segment: &SegmentReader) -> Result<Option<Behind<'_>>, TantivyError> {
         let Some(Cursor { score, id }) = self.after else {
             return Ok(None);
         };
         let (lowest, same, above) = self.rounding_to(score);
         let surely = (f64::from(lowest) * (1.0 - self.margin) - f64::MIN_POSITIVE, same, f64::from(above) * (1.0 + self.margin));
-        let ids = IdColumn::open(segment)?;
+        let ids = self.ids.of(number)?;
         let first_id = ids.first_behind(id)?;
         Ok(Some(Behind { score, surely, scoring: self.scoring.in_segment(segment)?, ids, first_id }))
     }
@@ -174,7 +175,7 @@ impl Search<'_> {
                 _ => f32::MIN,
             };
             let mut known = threshold(&heap);
-            let mut behind = self.behind(segment)?;
+            let mut behind = self.behind(number, segment)?;
             self.weight.for_each_pruning(known, segment, &mut |document, score| {
                 let full = heap.len() == limit;
                 if segment.is_deleted(document)
@@ -212,8 +213,8 @@ impl Search<'_> {
         let (lowest, tied, _) = self.rounding_to(least);
         let mut ranked = Vec::new();
         for (number, segment) in self.segments() {
-            let ids = IdColumn::open(segment)?;
-            let mut behind = self.behind(segment)?;
+            let ids = self.ids.of(number)?;
+            let mut behind = self.behind(number, segment)?;
             let mut scoring = self.scoring.in_segment(segment)?;
             let mut heap: BinaryHeap<Reverse<(OrderedScore, Reverse<u64>, DocId)>> = BinaryHeap::with_capacity(wanted);
             let threshold = self.threshold(number, lowest);
@@ -306,22 +307,16 @@ fn skews(basis: &Basis<'_>, texts: &[Field]) -> Result<Vec<f64>, TantivyError> {
 ///
 /// To read an id takes longer than to find most documents. So of those that are equal to the last one, of which there may be as many in each
 /// segment, only the first ids are read: within a segment, their ordinals tell which those are.
-fn in_order(searcher: &Searcher, mut ranked: Vec<(f32, DocAddress)>, wanted: usize) -> Result<Vec<Ranked>, TantivyError> {
+fn in_order(ids: &Ids<'_>, mut ranked: Vec<(f32, DocAddress)>, wanted: usize) -> Result<Vec<Ranked>, TantivyError> {
     ranked.sort_unstable_by(|(left, _), (right, _)| right.total_cmp(left));
     let Some((last, _)) = ranked[..wanted.min(ranked.len())].last().copied() else {
         return Ok(Vec::new());
     };
-    let mut segments = BTreeMap::new();
-    for (_, address) in &ranked {
-        if let Entry::Vacant(segment) = segments.entry(address.segment_ord) {
-            segment.insert(IdColumn::open(searcher.segment_reader(address.segment_ord))?);
-        }
-    }
     let named = |score: f32, address: DocAddress, id: String| Ranked { id, score: Some(score), values: Vec::new(), address };
     let (better, rest) = ranked.split_at(ranked.partition_point(|(score, _)| *score > last));
     let mut best = Vec::with_capacity(wanted);
     for &(score, address) in better {
-        let ids = &segments[&address.segment_ord];
+        let ids = ids.of(address.segment_ord)?;
         best.push(named(score, address, ids.text(ids.ordinal(address.doc_id))?));
     }
     best.sort_unstable_by(|one, other| {
@@ -330,14 +325,14 @@ fn in_order(searcher: &Searcher, mut ranked: Vec<(f32, DocAddress)>, wanted: usi
     });
     let mut equal = BTreeMap::<u32, Vec<(u64, DocAddress)>>::new();
     for &(_, address) in rest.iter().take_while(|(score, _)| *score == last) {
-        let ordinal = segments[&address.segment_ord].ordinal(address.doc_id);
+        let ordinal = ids.of(address.segment_ord)?.ordinal(address.doc_id);
         equal.entry(address.segment_ord).or_default().push((ordinal, address));
     }
     let mut heads = BinaryHeap::with_capacity(equal.len());
     for (segment, documents) in &mut equal {
         documents.sort_unstable_by(|left, right| right.cmp(left));
         if let Some((ordinal, address)) = documents.pop() {
-            heads.push(Reverse((segments[segment].text(ordinal)?, address)));
+            heads.push(Reverse((ids.of(*segment)?.text(ordinal)?, address)));
         }
     }
     while best.len() < wanted
@@ -345,7 +340,7 @@ fn in_order(searcher: &Searcher, mut ranked: Vec<(f32, DocAddress)>, wanted: usi
     {
         best.push(named(last, address, id));
         if let Some((ordinal, next)) = equal.get_mut(&address.segment_ord).and_then(Vec::pop) {
-            heads.push(Reverse((segments[&address.segment_ord].text(ordinal)?, next)));
+            heads.push(Reverse((ids.of(address.segment_ord)?.text(ordinal)?, next)));
         }
     }
     Ok(best)
