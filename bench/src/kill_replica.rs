@@ -13,6 +13,8 @@ use crate::trial::{RECOVERY, Roles, TIMEOUT, Trial};
 
 const BEFORE: Duration = Duration::from_secs(10);
 const AFTER: Duration = Duration::from_secs(20);
+/// As without a setting.
+const SNAPSHOT_INTERVAL: Duration = Duration::from_secs(300);
 
 /// What is deployed and asked.
 #[derive(Args, Debug)]
@@ -21,7 +23,7 @@ pub(crate) struct KillReplicaArgs {
     #[arg(long, default_value_t = 3)]
     workers: usize,
     /// Partitions of the index, two replicas each
-    #[arg(long, default_value_t = 4)]
+    #[arg(long, default_value_t = 2)]
     partitions: u32,
     /// Documents, before the searches begin
     #[arg(long, default_value_t = 20_000)]
@@ -37,7 +39,7 @@ pub(crate) struct KillReplicaArgs {
 pub(crate) async fn run(args: &KillReplicaArgs) -> Result<()> {
     let roles = Roles { producers: 1, workers: args.workers, queries: 2 };
     let definition = json!({"partitions": args.partitions, "replicas": 2});
-    let mut trial = Trial::start(roles, Duration::from_secs(10), &definition).await?;
+    let mut trial = Trial::start(roles, SNAPSHOT_INTERVAL, &definition).await?;
     trial.fill(args.documents).await?;
     trial.stack.balanced(RECOVERY).await?;
     let writers = trial.stack.write(&trial.write_load(args.writes, 1000, 1), 1, 0).await?;

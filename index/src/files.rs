@@ -5,11 +5,13 @@
 //! one that names other files than there are, or another schema, is refused. What lets a disk or a person change a number in it is not covered.
 
 use std::collections::HashSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use tantivy::error::DataCorruption;
 use tantivy::index::SegmentComponent;
 use tantivy::{Index, IndexMeta, TantivyError};
+
+use crate::directory::CacheDirectory;
 
 /// The files that these segments consist of. tantivy's list names some besides that are there at times, or never.
 pub(crate) fn of(metas: &IndexMeta) -> HashSet<PathBuf> {
@@ -24,9 +26,8 @@ pub(crate) fn of(metas: &IndexMeta) -> HashSet<PathBuf> {
 }
 
 /// Their bytes; what a merge has replaced meanwhile has none.
-pub(crate) fn bytes(directory: &Path, metas: &IndexMeta) -> u64 {
-    let size = |file: PathBuf| std::fs::metadata(directory.join(file)).map_or(0, |meta| meta.len());
-    of(metas).into_iter().map(size).sum()
+pub(crate) fn bytes(directory: &CacheDirectory, metas: &IndexMeta) -> u64 {
+    of(metas).iter().map(|file| directory.size(file)).sum()
 }
 
 /// Fails if one of them is missing, or is not what was written.

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tantivy::{Index, IndexReader, IndexSettings, ReloadPolicy, Searcher, TantivyError};
 use tracing::info;
@@ -27,11 +28,13 @@ pub struct Options {
     pub writer_memory_bytes: usize,
     /// The bytes that the aggregations of one search may take while a segment is collected.
     pub aggregation_bytes: u64,
+    /// How long a commit may be in memory only while others follow it.
+    pub save_interval: Duration,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { writer_memory_bytes: 32_000_000, aggregation_bytes: 32 << 20 }
+        Self { writer_memory_bytes: 32_000_000, aggregation_bytes: 32 << 20, save_interval: Duration::from_secs(10) }
     }
 }
 
@@ -48,6 +51,7 @@ struct Shared {
     directory: PathBuf,
     options: Options,
     fields: Fields,
+    files: CacheDirectory,
     index: Index,
     reader: IndexReader,
     word_counts: WordCounts,
@@ -105,11 +109,12 @@ impl PartitionIndex {
         let fields = Fields::new(definition);
         // One thread is meant to index, and a commit 10 times a second not to start another for each segment.
         let settings = IndexSettings { docstore_compress_dedicated_thread: false, ..IndexSettings::default() };
+        let files = CacheDirectory::open(directory, options.save_interval).map_err(IndexError::open)?;
         let index = Index::builder()
             .schema(fields.schema.clone())
             .settings(settings)
             .tokenizers(analysis::manager(definition.fields.values().filter_map(|field| field.analyzer)))
-            .open_or_create(CacheDirectory::open(directory).map_err(IndexError::open)?)?;
+            .open_or_create(files.clone())?;
         let metas = index.load_metas()?;
         files::verify(&index, &metas)?;
         let checkpoint = metas.payload.map(|payload| serde_json::from_str(&payload)).transpose()?;
@@ -118,7 +123,7 @@ impl PartitionIndex {
         let (directory, options) = (directory.to_owned(), options.clone());
         // What was deleted before this start, nobody knows any more.
         let word_counts = WordCounts::new(reader.searcher().num_docs() > 0);
-        let shared = Shared { directory, options, fields, index, reader, word_counts, size: Mutex::new(None) };
+        let shared = Shared { directory, options, fields, files, index, reader, word_counts, size: Mutex::new(None) };
         Ok((Self { shared: Arc::new(shared) }, checkpoint))
     }
 
@@ -149,9 +154,19 @@ impl PartitionIndex {
             && let Ok(metas) = self.tantivy().load_metas()
         {
             let segments = u32::try_from(metas.segments.len()).unwrap_or(u32::MAX);
-            *cached = Some((commit, Size { segments, bytes: files::bytes(self.directory(), &metas) }));
+            *cached = Some((commit, Size { segments, bytes: files::bytes(self.files(), &metas) }));
         }
         cached.map(|(_, size)| size).unwrap_or_default()
+    }
+
+    /// The files, in memory and in the folder.
+    pub(crate) fn files(&self) -> &CacheDirectory {
+        &self.shared.files
+    }
+
+    /// Brings the last commit into the folder.
+    pub(crate) fn save(&self) -> Result<(), IndexError> {
+        self.shared.files.save().map_err(IndexError::directory(self.directory()))
     }
 
     pub(crate) fn directory(&self) -> &Path {

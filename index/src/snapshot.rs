@@ -8,18 +8,16 @@ use serde_json::{Map, Value};
 use tantivy::IndexMeta;
 use warren_protocol::IndexDefinition;
 
-use crate::directory::replace_file;
+use crate::directory::{META_FILE, replace_file};
 use crate::error::IndexError;
 use crate::files;
 use crate::home::{FORMAT, Origin};
 use crate::partition::PartitionIndex;
 use crate::writer::Checkpoint;
 
-/// Where tantivy keeps what it knows about its files.
-const META_FILE: &str = "meta.json";
 /// The format of the files, see [`crate::home`], among what tantivy says about them.
 const FORMAT_KEY: &str = "warren_format";
-/// How often a merge may take files away while they are linked. Once tantivy has handed its list out, it keeps the files on it.
+/// How often a commit or a merge may come in between while the files are linked. Once tantivy has handed its list out, it keeps the files on it.
 const ATTEMPTS: u32 = 20;
 
 /// The files of one commit, in a folder of their own, where nothing changes them. Whoever has it removes the folder.
@@ -44,6 +42,7 @@ impl PartitionIndex {
     pub fn freeze(&self, into: &Path) -> Result<Frozen, IndexError> {
         let mut attempt = 1;
         loop {
+            self.save()?;
             let metas = self.tantivy().load_metas()?;
             let Some(payload) = &metas.payload else { return Err(IndexError::Uncommitted(self.directory().to_owned())) };
             let checkpoint = serde_json::from_str(payload)?;

@@ -11,6 +11,7 @@ mod pages;
 mod queries;
 mod ranking;
 mod robustness;
+mod saving;
 mod snapshots;
 mod suggestions;
 mod writing;

@@ -10,6 +10,7 @@ use tantivy::{IndexWriter, TantivyError, Term};
 use warren_protocol::ports::Position;
 use warren_protocol::writer::WriterTable;
 
+use crate::directory::CacheDirectory;
 use crate::document::{Prepared, convert};
 use crate::error::IndexError;
 use crate::known_ids::KnownIds;
@@ -53,10 +54,12 @@ pub struct LastMessage {
 
 /// The exclusive right to write a partition. All calls block: it lives on an indexing thread.
 ///
-/// Dropping it loses what was not committed, and does not wait for merges.
+/// Dropping it saves the last commit, loses what was not committed, and does not wait for merges.
 pub struct PartitionWriter {
     index: PartitionIndex,
     tantivy: IndexWriter<Prepared>,
+    /// Behind tantivy's writer, which is dropped first.
+    _closing: Closing,
     known: KnownIds,
     queue: Arc<Queue>,
     uncommitted_bytes: usize,
@@ -82,6 +85,8 @@ impl PartitionWriter {
             .writer_with_options(options)
             .map_err(|error| IndexError::writer(index.directory().to_owned(), error))?;
         tantivy.set_merge_policy(Box::new(merge_policy()));
+        let closing = Closing(index.files().clone());
+        closing.0.begin();
         let mut known = KnownIds::default();
         for segment in index.searcher().segment_readers() {
             let ids = segment.inverted_index(index.fields().id)?;
@@ -91,7 +96,7 @@ impl PartitionWriter {
             }
         }
         let queue = Arc::new(Queue { bytes: Mutex::new(0), limit: queue_bytes, freed: Condvar::new() });
-        Ok(Self { index: index.clone(), tantivy, known, queue, uncommitted_bytes: 0 })
+        Ok(Self { index: index.clone(), tantivy, _closing: closing, known, queue, uncommitted_bytes: 0 })
     }
 
     /// Adds a document in the place of the one with the same id. `IndexError::Document` concerns this document only.
@@ -128,8 +133,9 @@ impl PartitionWriter {
         self.uncommitted_bytes += DELETION_BYTES;
     }
 
-    /// Makes everything since the last commit visible to searches, together with its place in the log: both are there when it
-    /// returns, and neither if the process dies before.
+    /// Makes everything since the last commit visible to searches, together with its place in the log. Both reach the folder with a later
+    /// commit, a snapshot, or the end of this writer ([`Options::save_interval`](crate::Options)): a process that is killed leaves one whole
+    /// commit, which may be an earlier one.
     pub fn commit(&mut self, checkpoint: &Checkpoint) -> Result<(), IndexError> {
         let payload = serde_json::to_string(checkpoint)?;
         let mut commit = self.tantivy.prepare_commit()?;
@@ -145,6 +151,17 @@ impl PartitionWriter {
     /// commit, that of the deletions is not: commit before this exceeds the memory that is to be kept.
     pub fn uncommitted_bytes(&self) -> usize {
         self.uncommitted_bytes
+    }
+}
+
+/// Saves the last commit when it is dropped.
+struct Closing(CacheDirectory);
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        if let Err(error) = self.0.close() {
+            tracing::warn!(%error, "the last commits could not be saved: they are read from the log again");
+        }
     }
 }
 

@@ -48,7 +48,7 @@ async fn a_worker_killed_while_it_indexes_loses_nothing_and_repeats_nothing() ->
     let mut worker = deployment.start_in("worker", "worker", &[])?;
     for (round, chunk) in documents.chunks(documents.len() / 6 + 1).enumerate() {
         producer.publish(INDEX, chunk).await?;
-        // Some of it is committed, some is not: kill it there, and start it on the same folder.
+        // Some of it is committed, less is saved, some is neither: kill it there, and start it on the same folder.
         if round % 2 == 0 {
             worker.kill9()?;
             worker = deployment.start_in("worker", "worker", &[])?;

@@ -67,6 +67,8 @@ async fn a_damaged_local_file_is_noticed_and_the_copy_replaced() -> Result<()> {
     let mut stack = stack(1, 1, 1, &json!({"partitions": 1})).await?;
     let ledgers = written(&stack, 1000).await?;
     all_is_there(&stack, &ledgers, 0).await?;
+    // A snapshot brings the files into the folder.
+    stack.saved(PATIENCE).await?;
     for kind in ["store", "idx", "fast"] {
         stack.workers[0].kill9()?;
         let of_kind = |file: &PathBuf| file.extension().is_some_and(|extension| extension == kind);

@@ -237,11 +237,12 @@ impl Run<'_> {
             tokio::select! {
                 biased;
                 () = self.replica.released.cancelled() => {
-                    let (_, committed) = self.commit(indexer).await?;
+                    let (indexer, committed) = self.commit(indexer).await?;
                     if self.caught_up.is_cancelled() {
                         self.report(&committed, &mut target).await?;
                     }
-                    return Ok(());
+                    // It saves what it has.
+                    return blocking(move || drop(indexer)).await;
                 }
                 () = tokio::time::sleep_until(due), if uncommitted.since.is_some() => {
                     (indexer, committed) = self.commit(indexer).await?;

@@ -10,6 +10,7 @@ mod queries;
 mod reference;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -24,7 +25,8 @@ use documents::{DEFINITION, text};
 use reference::Reference;
 
 /// What is bounded is not compared.
-const OPTIONS: Options = Options { writer_memory_bytes: 20_000_000, aggregation_bytes: 1 << 30 };
+const OPTIONS: Options =
+    Options { writer_memory_bytes: 20_000_000, aggregation_bytes: 1 << 30, save_interval: Duration::from_secs(10) };
 const MAX_BUCKETS: u32 = 1_000_000;
 
 /// One index, cut into partitions.

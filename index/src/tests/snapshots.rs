@@ -204,6 +204,8 @@ fn the_size_is_that_of_the_last_commit() {
         assert_eq!(u64::from(size.segments), number);
         assert!(size.bytes > last && size.bytes < 100_000, "{size:?}");
         last = size.bytes;
+        index.save().unwrap();
+        assert_eq!(index.size(), size);
         let files = names(directory.path()).into_iter().filter(|name| !name.starts_with('.') && !name.ends_with(".json"));
         let on_disk: u64 = files.map(|name| fs::metadata(directory.path().join(name)).unwrap().len()).sum();
         assert_eq!(size.bytes, on_disk);
