@@ -45,19 +45,19 @@ fn searches_see_a_commit_at_once_and_the_folder_gets_it_when_it_is_saved() {
     assert_eq!((saved.documents(), position), (3, Some(3)));
 
     // What the folder's commit needs stays there until there is another one, even if no segment needs it any more.
-    for number in 0..3 {
+    for number in 0..2 {
         writer.put(&format!("{number}"), br#"{"text":"other"}"#).unwrap();
     }
     writer.commit(&checkpoint(4)).unwrap();
     writer.merge().unwrap().unwrap().wait().unwrap();
-    assert_eq!(matching(&index, "word").len(), 0);
+    assert_eq!(matching(&index, "word"), ["2"]);
     let (_copy, saved, position) = copy(directory.path());
     assert_eq!((matching(&saved, "word").len(), position), (3, Some(3)));
 
     drop(writer);
     let (_copy, saved, position) = copy(directory.path());
-    assert_eq!((matching(&saved, "other").len(), saved.documents(), position), (3, 3, Some(4)));
-    assert_eq!(matching(&index, "other").len(), 3, "readers go on");
+    assert_eq!((matching(&saved, "other").len(), saved.documents(), position), (2, 3, Some(4)));
+    assert_eq!(matching(&index, "other").len(), 2, "readers go on");
 }
 
 #[test]
