@@ -235,7 +235,8 @@ fn booleans_once(value: &mut OwnedValue, path: &mut String, seen: &mut HashSet<(
         OwnedValue::Object(entries) => {
             entries.retain_mut(|(key, value)| {
                 let outer = path.len();
-                path.push('\0');
+                // A key with a dot is the same path for tantivy.
+                path.push('.');
                 path.push_str(key);
                 let some = booleans_once(value, path, seen);
                 path.truncate(outer);
@@ -261,4 +262,17 @@ fn number_value(number: &Number) -> Option<OwnedValue> {
 /// For tantivy -0 is another number than 0, and less.
 pub(crate) fn one_zero(number: f64) -> f64 {
     number + 0.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_boolean_counts_once_at_its_path_however_the_path_is_written() {
+        let mut value = OwnedValue::from(json!({"a": {"b": [true, false, true]}, "a.b": true, "c": [true], "d": {"e": "text"}}));
+        assert!(booleans_once(&mut value, &mut String::new(), &mut HashSet::new()));
+        assert_eq!(value, OwnedValue::from(json!({"a": {"b": [true, false]}, "c": [true], "d": {"e": "text"}})));
+    }
 }

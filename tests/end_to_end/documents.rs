@@ -4,20 +4,13 @@ use anyhow::{Context, Result, ensure};
 use reqwest::Method;
 use serde_json::{Value, json};
 use warren_tests::deployment::PATIENCE;
-use warren_tests::{Api, Program, eventually, http};
+use warren_tests::{Api, eventually, http, memory};
 
 use crate::Deployment;
 
 async fn delete(producer: &Api, index: &str, request: &Value) -> Result<(u16, Value)> {
     let path = format!("/indexes/{index}/documents/delete");
     http::answer(producer.request(Method::POST, &path).json(request)).await
-}
-
-/// The most memory that a process has had, in MiB, as Linux counts it.
-fn peak(process: &Program) -> Result<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", process.id()))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("no VmHWM")?;
-    Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? / 1024)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -32,12 +25,12 @@ async fn a_body_of_a_gigabyte_is_never_in_memory() -> Result<()> {
     let documents = (1 << 30) / line.len() + 1;
     let body = frame.repeat(documents);
     ensure!(body.len() < 16 << 20, "{} bytes are to be sent", body.len());
-    let before = peak(&producer.program)?;
+    let before = memory(producer.program.id())?.peak;
     let request = producer.request(Method::POST, "/indexes/large/documents").timeout(PATIENCE * 3).body(body);
     let request = request.header("content-type", "application/x-ndjson").header("content-encoding", "zstd");
     let (status, answer) = http::answer(request).await?;
     assert_eq!((status, &answer["accepted"], &answer["rejected_count"]), (202, &json!(documents), &json!(0)), "{answer}");
-    let after = peak(&producer.program)?;
+    let after = memory(producer.program.id())?.peak;
     // `producer.buffer_bytes` is 64 MiB, `broker.max_unconfirmed_bytes` 32 MiB; the body has 1,024.
     ensure!(after < 300, "the producer had {after} MiB, {before} before the upload");
     println!("the producer had {after} MiB, {before} before an upload of 1,024");

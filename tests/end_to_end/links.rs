@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use reqwest::Method;
 use serde_json::{Value, json};
 use warren_tests::web::{Resource, Web};
-use warren_tests::{Api, Program, eventually, http};
+use warren_tests::{Api, Program, eventually, http, memory};
 
 use crate::deployment::PATIENCE;
 use crate::{Deployment, Server};
@@ -192,10 +192,8 @@ async fn hostile_links_are_dead_letters_and_hold_up_nobody() -> Result<()> {
         let letter = letter.with_context(|| format!("no dead letter for {path}"))?;
         ensure!(letter["reason"] == reason, "{path}: {letter}");
     }
-    let status = std::fs::read_to_string(format!("/proc/{}/status", producer.program.id()))?;
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("a peak")?;
-    let peak: u64 = peak.trim().trim_end_matches(" kB").parse()?;
-    ensure!(peak < 250_000, "the producer has taken {peak} kB");
+    let peak = memory(producer.program.id())?.peak;
+    ensure!(peak < 250, "the producer has taken {peak} MiB");
     Ok(())
 }
 

@@ -1,20 +1,14 @@
 //! What processes hold in memory, whatever comes.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use serde_json::json;
 use warren_protocol::ports::Message;
+use warren_tests::memory;
 
 use crate::Deployment;
 use crate::foreign_clients::{Client, letters};
 
 const MIB: usize = 1 << 20;
-
-/// The most memory that a process has had, in MiB.
-fn peak(process: u32) -> Result<usize> {
-    let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("VmHWM")?;
-    Ok(line.trim().trim_end_matches(" kB").parse::<usize>()? / 1024)
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_burst_of_large_messages_takes_no_more_than_its_bound() -> Result<()> {
@@ -38,7 +32,7 @@ async fn a_burst_of_large_messages_takes_no_more_than_its_bound() -> Result<()> 
     query.found("files", LARGE * 2).await?;
     letters(&query, "", 0).await?;
     // In hand and on its way; without the bound, all 320 MiB at once.
-    let most = peak(producer.program.id())?;
+    let most = memory(producer.program.id())?.peak as usize;
     println!("{most} MiB at most");
     ensure!(most < 200, "{most} MiB at most");
     let _: () = client.close().await;

@@ -77,6 +77,7 @@ fn ended<T>(outcome: Result<Result<T, Failure>, JoinError>) -> Result<T, Failure
 mod tests {
     use super::*;
     use std::sync::mpsc;
+    use tokio::task::JoinSet;
 
     const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -102,15 +103,15 @@ mod tests {
         let pool = SearchPool::new(1);
         let deadline = Instant::now() + PATIENCE;
         // Each of these runs until it is told to end.
-        let (ends, long): (Vec<_>, Vec<_>) = (0..=ASIDE)
-            .map(|number| {
-                let (end, ended) = mpsc::channel::<()>();
-                let pool = pool.clone();
-                let search = move || ended.recv_timeout(PATIENCE).map_err(|_| Failure::Deadline);
-                (end, tokio::spawn(async move { (number, pool.run(deadline, search).await) }))
-            })
-            .unzip();
-        // There is room for all but the last one of them: it keeps the only turn.
+        let (mut ends, mut long) = (Vec::new(), JoinSet::new());
+        for _ in 0..=ASIDE {
+            let (end, ended) = mpsc::sync_channel::<()>(1);
+            ends.push(end);
+            let pool = pool.clone();
+            let search = move || ended.recv_timeout(PATIENCE).map_err(|_| Failure::Deadline);
+            long.spawn(async move { pool.run(deadline, search).await });
+        }
+        // There is room for all but one of them, which keeps the only turn.
         let full = async {
             while pool.aside.available_permits() > 0 || pool.turns.available_permits() > 0 {
                 tokio::task::yield_now().await;
@@ -118,14 +119,14 @@ mod tests {
         };
         tokio::time::timeout_at(deadline, full).await.unwrap();
         assert_eq!(pool.run(Instant::now() + 4 * LONG, || Ok(1)).await, Err(Failure::Deadline));
-        // One ends, and the last one moves aside.
+        // One ends, and that one moves aside.
         ends[0].send(()).unwrap();
         assert_eq!(pool.run(deadline, || Ok(1)).await, Ok(1));
         for end in &ends[1..] {
             end.send(()).unwrap();
         }
-        for (number, search) in long.into_iter().enumerate() {
-            assert_eq!(search.await.unwrap(), (number, Ok(())));
+        while let Some(search) = long.join_next().await {
+            assert_eq!(search.unwrap(), Ok(()));
         }
         assert_eq!((pool.turns.available_permits(), pool.aside.available_permits()), (1, ASIDE));
     }
