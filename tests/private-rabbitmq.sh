@@ -35,6 +35,7 @@ cat >"$dir/rabbitmq.conf" <<END
 listeners.tcp.1 = 127.0.0.1:$port
 vm_memory_high_watermark.absolute = 1GB
 disk_free_limit.absolute = 100MB
+raft.wal_max_size_bytes = 16000000
 log.console = true
 log.console.level = warning
 log.file = false
