@@ -7,14 +7,13 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
-use serde_json::json;
 use tokio::time::{Instant, sleep};
 use warren_tests::member::Member;
 use warren_tests::searches::{Figures, Retried, Searches};
 use warren_tests::stack::Stack;
 
 use crate::figures;
-use crate::trial::{RECOVERY, Roles, STEADY, TIMEOUT, Trial, WARM_UP};
+use crate::trial::{self, RECOVERY, Roles, STEADY, TIMEOUT, Trial, WARM_UP};
 use plan::{Deed, Plan, Round, Target};
 
 /// What is deployed, what is done to it, and for how long.
@@ -59,7 +58,7 @@ pub(crate) async fn run(args: &ChaosArgs) -> Result<()> {
     let seed = args.seed.unwrap_or_else(|| fastrand::u64(..1_000_000));
     println!("seed {seed}; {args:?}");
     let roles = Roles { producers: args.producers, workers: args.workers, queries: args.queries };
-    let definition = json!({"partitions": args.partitions, "replicas": args.replicas});
+    let definition = trial::definition(args.partitions, args.replicas);
     let mut trial = Trial::start(roles, Duration::from_millis(args.snapshot_interval_ms), &definition).await?;
     let writers = trial.stack.write(&trial.write_load(args.writes, args.ids, seed), 2, 1).await?;
     // What a client does by itself: nobody had the search that finds nobody listening.

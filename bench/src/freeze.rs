@@ -4,13 +4,12 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use clap::Args;
-use serde_json::json;
 use tokio::time::{Instant, sleep, sleep_until};
 use warren_tests::searches::Retried;
 use warren_tests::status;
 
 use crate::figures;
-use crate::trial::{RECOVERY, Roles, STEADY, TIMEOUT, Trial, WARM_UP};
+use crate::trial::{self, RECOVERY, Roles, STEADY, TIMEOUT, Trial, WARM_UP};
 
 /// What is deployed, and for how long the worker is frozen.
 #[derive(Args, Debug)]
@@ -40,7 +39,7 @@ pub(crate) struct FreezeArgs {
 
 pub(crate) async fn run(args: &FreezeArgs) -> Result<()> {
     let roles = Roles { producers: 1, workers: args.workers, queries: 2 };
-    let definition = json!({"partitions": args.partitions, "replicas": args.replicas});
+    let definition = trial::definition(args.partitions, args.replicas);
     let mut trial = Trial::start(roles, Duration::from_secs(10), &definition).await?;
     trial.fill(args.documents).await?;
     trial.stack.balanced(RECOVERY).await?;

@@ -4,12 +4,11 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use clap::Args;
-use serde_json::json;
 use tokio::time::{Instant, sleep};
 use warren_tests::searches::Retried;
 
 use crate::figures;
-use crate::trial::{RECOVERY, Roles, TIMEOUT, Trial};
+use crate::trial::{self, RECOVERY, Roles, TIMEOUT, Trial};
 
 const BEFORE: Duration = Duration::from_secs(10);
 const AFTER: Duration = Duration::from_secs(20);
@@ -38,7 +37,7 @@ pub(crate) struct KillReplicaArgs {
 
 pub(crate) async fn run(args: &KillReplicaArgs) -> Result<()> {
     let roles = Roles { producers: 1, workers: args.workers, queries: 2 };
-    let definition = json!({"partitions": args.partitions, "replicas": 2});
+    let definition = trial::definition(args.partitions, 2);
     let mut trial = Trial::start(roles, SNAPSHOT_INTERVAL, &definition).await?;
     trial.fill(args.documents).await?;
     trial.stack.balanced(RECOVERY).await?;

@@ -8,13 +8,12 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use clap::Args;
-use serde_json::json;
 use tokio::time::{Instant, sleep};
 use warren_tests::member::Member;
 use warren_tests::searches::{Retried, Searches};
 use warren_tests::stack::Stack;
 
-use crate::trial::{RECOVERY, Roles, STEADY, TIMEOUT, Trial, WARM_UP};
+use crate::trial::{self, RECOVERY, Roles, STEADY, TIMEOUT, Trial, WARM_UP};
 
 /// How large the load is.
 #[derive(Args, Debug)]
@@ -41,7 +40,7 @@ type OfRole = fn(&mut Stack) -> &mut Vec<Member>;
 
 pub(crate) async fn run(args: &RollingArgs) -> Result<()> {
     let roles = Roles { producers: 2, workers: 2, queries: 2 };
-    let definition = json!({"partitions": args.partitions, "replicas": args.replicas});
+    let definition = trial::definition(args.partitions, args.replicas);
     let mut trial = Trial::start(roles, Duration::from_secs(10), &definition).await?;
     trial.fill(args.documents).await?;
     let writers = trial.stack.write(&trial.write_load(args.writes, 2000, 1), 2, 1).await?;

@@ -5,13 +5,12 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use clap::Args;
-use serde_json::json;
 use tokio::time::{Instant, sleep};
 use warren_tests::searches::Retried;
 use warren_tests::stack::Stack;
 use warren_tests::watcher::Watcher;
 
-use crate::trial::{RECOVERY, Roles, STEADY, TIMEOUT, Trial, WARM_UP};
+use crate::trial::{self, RECOVERY, Roles, STEADY, TIMEOUT, Trial, WARM_UP};
 
 /// What is deployed, and how large the load is.
 #[derive(Args, Debug)]
@@ -38,7 +37,7 @@ pub(crate) struct ScaleArgs {
 
 pub(crate) async fn run(args: &ScaleArgs) -> Result<()> {
     let first = args.workers.first().copied().unwrap_or(1);
-    let definition = json!({"partitions": args.partitions, "replicas": args.replicas});
+    let definition = trial::definition(args.partitions, args.replicas);
     let roles = Roles { producers: 2, workers: first, queries: 2 };
     let mut trial = Trial::start(roles, Duration::from_secs(10), &definition).await?;
     trial.fill(args.documents).await?;

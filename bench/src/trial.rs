@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Result;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::time::sleep;
 use warren_tests::Node;
 use warren_tests::searches::Searches;
@@ -24,6 +24,11 @@ pub(crate) const TIMEOUT: Duration = Duration::from_secs(2);
 pub(crate) const STEADY: Duration = Duration::from_secs(4);
 /// What takes longer than this after a disturbance will not come.
 pub(crate) const RECOVERY: Duration = Duration::from_secs(180);
+
+/// The index of a scenario. Only the text of a document is indexed: what makes it larger is no word that anybody seeks.
+pub(crate) fn definition(partitions: u32, replicas: u32) -> Value {
+    json!({"partitions": partitions, "replicas": replicas, "dynamic": false, "fields": {"text": {"type": "text"}}})
+}
 
 /// A running stack.
 pub(crate) struct Trial {
