@@ -28,10 +28,10 @@ pub(crate) struct ScaleArgs {
     #[arg(long, default_value_t = 20_000)]
     documents: usize,
     /// Searches a second
-    #[arg(long, default_value_t = 50)]
+    #[arg(long, default_value_t = 25)]
     searches: u32,
     /// Writes a second
-    #[arg(long, default_value_t = 200)]
+    #[arg(long, default_value_t = 100)]
     writes: u32,
 }
 
