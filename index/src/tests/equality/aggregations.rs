@@ -370,7 +370,8 @@ fn numbers(metric: &str, body: &Value, values: &[Of<'_>]) -> Value {
         found => (found, false),
     };
     let dates = dates && (!found.is_empty() || body["field"] == "month");
-    let sum: f64 = found.iter().sum();
+    // The sum of nothing is -0 in Rust, which stands before 0.
+    let sum = found.iter().sum::<f64>() + 0.0;
     let some = |value: f64| (!found.is_empty()).then_some(value);
     let (least, most) =
         (found.iter().copied().fold(f64::INFINITY, f64::min), found.iter().copied().fold(f64::NEG_INFINITY, f64::max));
