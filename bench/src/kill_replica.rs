@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use clap::Args;
 use tokio::time::{Instant, sleep};
+use warren_service::config::Config;
 use warren_tests::searches::Retried;
 
 use crate::figures;
@@ -12,8 +13,6 @@ use crate::trial::{self, RECOVERY, Roles, TIMEOUT, Trial};
 
 const BEFORE: Duration = Duration::from_secs(10);
 const AFTER: Duration = Duration::from_secs(20);
-/// As without a setting.
-const SNAPSHOT_INTERVAL: Duration = Duration::from_secs(300);
 
 /// What is deployed and asked.
 #[derive(Args, Debug)]
@@ -38,7 +37,9 @@ pub(crate) struct KillReplicaArgs {
 pub(crate) async fn run(args: &KillReplicaArgs) -> Result<()> {
     let roles = Roles { producers: 1, workers: args.workers, queries: 2 };
     let definition = trial::definition(args.partitions, 2);
-    let mut trial = Trial::start(roles, SNAPSHOT_INTERVAL, &definition).await?;
+    // As without a setting.
+    let snapshot_interval = Duration::from_millis(Config::default().store.snapshot_interval_ms.get());
+    let mut trial = Trial::start(roles, snapshot_interval, &definition).await?;
     trial.fill(args.documents).await?;
     trial.stack.balanced(RECOVERY).await?;
     let writers = trial.stack.write(&trial.write_load(args.writes, 1000, 1), 1, 0).await?;

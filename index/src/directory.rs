@@ -159,24 +159,18 @@ struct NewFile {
     directory: CacheDirectory,
 }
 
-impl NewFile {
-    fn create(&mut self) -> io::Result<&mut File> {
-        if self.file.is_none() {
-            let mut file = OpenOptions::new().write(true).create_new(true).open(self.directory.root.join(&self.path))?;
-            file.write_all(&std::mem::take(&mut self.bytes))?;
-            self.file = Some(file);
-        }
-        self.file.as_mut().ok_or_else(|| io::Error::other("no file"))
-    }
-}
-
 impl Write for NewFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.file.is_none() && self.bytes.len() + bytes.len() <= LARGE_FILE {
-            self.bytes.extend_from_slice(bytes);
-            return Ok(bytes.len());
+        if let Some(file) = &mut self.file {
+            return file.write(bytes);
         }
-        self.create()?.write(bytes)
+        if self.bytes.len() + bytes.len() > LARGE_FILE {
+            let mut file = OpenOptions::new().write(true).create_new(true).open(self.directory.root.join(&self.path))?;
+            file.write_all(&std::mem::take(&mut self.bytes))?;
+            return self.file.insert(file).write(bytes);
+        }
+        self.bytes.extend_from_slice(bytes);
+        Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -7,7 +7,6 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::task::JoinError;
 use tokio::time::{Instant, sleep};
 use warren_protocol::rpc::Failure;
 
@@ -47,12 +46,15 @@ impl SearchPool {
             let _place = place;
             if Instant::now() >= deadline { Err(Failure::Deadline) } else { search() }
         });
-        tokio::select! {
+        let outcome = tokio::select! {
             biased;
-            outcome = &mut searching => return ended(outcome),
-            () = moved => {}
-        }
-        ended(searching.await)
+            outcome = &mut searching => outcome,
+            () = moved => searching.await,
+        };
+        outcome.unwrap_or_else(|error| {
+            tracing::error!(%error, "a search panicked");
+            Err(Failure::Internal("the search panicked: see the worker's log".to_owned()))
+        })
     }
 
     /// Gives the turn back once the search takes long and there is room at the side.
@@ -64,13 +66,6 @@ impl SearchPool {
             *place.lock().unwrap_or_else(PoisonError::into_inner) = aside;
         }
     }
-}
-
-fn ended<T>(outcome: Result<Result<T, Failure>, JoinError>) -> Result<T, Failure> {
-    outcome.unwrap_or_else(|error| {
-        tracing::error!(%error, "a search panicked");
-        Err(Failure::Internal("the search panicked: see the worker's log".to_owned()))
-    })
 }
 
 #[cfg(test)]

@@ -147,15 +147,21 @@ impl Search<'_> {
         ((f64::from(score) / (self.skews[segment as usize] * (1.0 + self.margin))) as f32).next_down()
     }
 
-    fn behind(&self, number: u32, segment: &SegmentReader) -> Result<Option<Behind<'_>>, TantivyError> {
+    fn behind(&self, segment: u32) -> Result<Option<Behind<'_>>, TantivyError> {
         let Some(Cursor { score, id }) = self.after else {
             return Ok(None);
         };
         let (lowest, same, above) = self.rounding_to(score);
         let surely = (f64::from(lowest) * (1.0 - self.margin) - f64::MIN_POSITIVE, same, f64::from(above) * (1.0 + self.margin));
-        let ids = self.ids.of(number)?;
+        let ids = self.ids.of(segment)?;
         let first_id = ids.first_behind(id)?;
-        Ok(Some(Behind { score, surely, scoring: self.scoring.in_segment(segment)?, ids, first_id }))
+        Ok(Some(Behind {
+            score,
+            surely,
+            scoring: self.scoring.in_segment(self.searcher.segment_reader(segment))?,
+            ids,
+            first_id,
+        }))
     }
 
     /// The lowest score that rounds to this one; those of tantivy that surely do, without the cost of rounding them; and the lowest that
@@ -175,7 +181,7 @@ impl Search<'_> {
                 _ => f32::MIN,
             };
             let mut known = threshold(&heap);
-            let mut behind = self.behind(number, segment)?;
+            let mut behind = self.behind(number)?;
             self.weight.for_each_pruning(known, segment, &mut |document, score| {
                 let full = heap.len() == limit;
                 if segment.is_deleted(document)
@@ -214,7 +220,7 @@ impl Search<'_> {
         let mut ranked = Vec::new();
         for (number, segment) in self.segments() {
             let ids = self.ids.of(number)?;
-            let mut behind = self.behind(number, segment)?;
+            let mut behind = self.behind(number)?;
             let mut scoring = self.scoring.in_segment(segment)?;
             let mut heap: BinaryHeap<Reverse<(OrderedScore, Reverse<u64>, DocId)>> = BinaryHeap::with_capacity(wanted);
             let threshold = self.threshold(number, lowest);
