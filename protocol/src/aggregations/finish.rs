@@ -183,7 +183,7 @@ fn criteria(node: &Aggregation, orders: &[Order], bucket: &Bucket) -> Result<Vec
         let Some((sub, partial)) = found else { return Err(Mismatch("it is ordered by what is not there".to_owned())) };
         Ok(match (&sub.kind, partial) {
             (Kind::Metric { metric, .. }, Partial::Stats(stats)) => {
-                let (_, stats) = chosen(sub, stats);
+                let (_, stats) = chosen(sub, *metric, stats);
                 number(&stats, property, *metric)
             }
             (Kind::Cardinality { .. }, Partial::Distinct(sketches)) => Some(count_distinct(sketches)? as f64),
@@ -264,8 +264,12 @@ fn term_key(key: &Key, floats: bool) -> Vec<(&'static str, Value)> {
     }
 }
 
-/// Of the values of different types, the numbers if there are any, else the dates.
-fn chosen(node: &Aggregation, stats: &[Stats]) -> (bool, Stats) {
+/// Of the values of different types, the numbers if there are any, else the dates, and whether it is those; a count counts all.
+fn chosen(node: &Aggregation, metric: Metric, stats: &[Stats]) -> (bool, Stats) {
+    if metric == Metric::ValueCount {
+        let count = stats.iter().fold(0, |count: u64, stats| count.saturating_add(stats.count));
+        return (false, Stats { count, ..Stats::default() });
+    }
     let parts = node.parts();
     let full = parts.iter().zip(stats).find(|(_, stats)| stats.count > 0);
     let (part, stats) =
@@ -285,10 +289,10 @@ fn number(stats: &Stats, property: Property, metric: Metric) -> Option<f64> {
 }
 
 fn finish_metric(node: &Aggregation, source: &Source, metric: Metric, stats: &[Stats]) -> Value {
+    let (dates, stats) = chosen(node, metric, stats);
     if metric == Metric::ValueCount {
-        return json!({"value": stats.iter().map(|stats| stats.count).fold(0, u64::saturating_add)});
+        return json!({"value": stats.count});
     }
-    let (dates, stats) = chosen(node, stats);
     let whole = matches!(source, Source::Defined { kind: FieldType::Date, .. }) || dates;
     let mut fields = Map::new();
     let mut add = |name: &str, property: Property| {

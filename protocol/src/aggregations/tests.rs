@@ -142,6 +142,26 @@ fn terms_add_up_and_equal_counts_are_ordered_by_key() {
 }
 
 #[test]
+fn a_count_of_values_orders_by_those_of_all_types() {
+    let definition = serde_json::from_value(json!({})).unwrap();
+    let json =
+        json!({"a": {"terms": {"field": "x", "order": {"values": "desc"}}, "aggs": {"values": {"value_count": {"field": "y"}}}}});
+    let request = Aggregations::parse(json.as_object().unwrap(), &definition, 1000).unwrap();
+    let parts = request.nodes[0].subs[0].parts().len();
+    assert!(parts > 1, "the values of a dynamic field may have several types");
+    let bucket = |counts: [u64; 2]| {
+        let counted = |count| Stats { count, ..Stats::default() };
+        let stats = counts.into_iter().map(counted).chain(vec![Stats::default(); parts - 2]).collect();
+        Bucket { count: 1, subs: vec![Partial::Stats(stats)] }
+    };
+    let buckets = [("few", [2, 0]), ("many", [1, 2])].map(|(key, counts)| (Key::Text(key.to_owned()), bucket(counts)));
+    let found = vec![Partial::Terms(Terms { buckets: buckets.into(), other: 0, error: 0 })];
+    let answer = request.finish(found).unwrap();
+    let shown = |at: usize| (&answer["a"]["buckets"][at]["key"], &answer["a"]["buckets"][at]["values"]["value"]);
+    assert_eq!([shown(0), shown(1)], [(&json!("many"), &json!(3)), (&json!("few"), &json!(2))]);
+}
+
+#[test]
 fn beyond_the_limit_the_rest_is_counted_and_the_error_bounded() {
     let request = |order: Value| {
         let json = json!({"a": {"terms": {"field": "section", "size": 2, "order": order}}});

@@ -21,10 +21,8 @@ fn aggregation(random: &mut Random, depth: usize) -> Value {
         0 => Map::new(),
         _ => (0..random.below(3)).map(|number| (format!("s{number}"), aggregation(random, depth - 1))).collect(),
     };
-    let metric =
-        subs.iter().find(|(_, sub)| ["min", "max", "avg", "sum", "value_count"].iter().any(|kind| sub.get(kind).is_some()));
     let mut node = match random.below(9) {
-        0..3 => terms(random, metric.map(|(name, _)| name.as_str())),
+        0..3 => terms(random, &subs),
         3 => {
             let field = *random.pick(&["size", "meta.n", "meta.deep.n"]);
             let mut body = json!({"field": field, "interval": random.pick(&[1.0, 2.5, 7.0, 20.0]), "offset": random.pick(&[0.0, 0.5, -3.0])});
@@ -87,7 +85,21 @@ fn aggregation(random: &mut Random, depth: usize) -> Value {
     node
 }
 
-fn terms(random: &mut Random, metric: Option<&str>) -> Value {
+/// What terms may be ordered by, which has to be exact.
+fn criteria(subs: &Map<String, Value>) -> Vec<String> {
+    let of = |(name, sub): (&String, &Value)| match sub.as_object().unwrap().iter().next().unwrap() {
+        (kind, _) if kind == "stats" => ["count", "min", "max", "avg", "sum"].iter().map(|of| format!("{name}.{of}")).collect(),
+        (kind, _) if ["min", "max", "avg", "sum", "value_count"].contains(&kind.as_str()) => vec![name.clone()],
+        (kind, body) if kind == "cardinality" && ["section", "free", "mixed"].contains(&body["field"].as_str().unwrap()) => {
+            vec![name.clone()]
+        }
+        _ => vec![],
+    };
+    let own = ["_count", "_key"].map(str::to_owned);
+    own.into_iter().chain(subs.iter().flat_map(of)).collect()
+}
+
+fn terms(random: &mut Random, subs: &Map<String, Value>) -> Value {
     let field = *random.pick(&[
         "section",
         "size",
@@ -115,7 +127,11 @@ fn terms(random: &mut Random, metric: Option<&str>) -> Value {
     }
     match random.below(4) {
         0 => body["order"] = json!({"_key": random.pick(&["asc", "desc"])}),
-        1 => body["order"] = json!({metric.unwrap_or("_count"): random.pick(&["asc", "desc"])}),
+        1 => {
+            let criteria = criteria(subs);
+            let orders = (0..=random.below(2)).map(|_| json!({random.pick(&criteria).as_str(): random.pick(&["asc", "desc"])}));
+            body["order"] = orders.collect();
+        }
         2 => body["min_doc_count"] = (1 + random.below(4)).into(),
         _ => {}
     }
@@ -282,21 +298,35 @@ fn terms_of(body: &Value, values: &[Of<'_>], inside: impl Fn(Value, &[&Document]
         buckets.push((key, inside(named, &documents)));
     }
     let order = body.get("order").map_or_else(|| json!({"_count": "desc"}), Value::clone);
-    let (by, direction) = order.as_object().unwrap().iter().next().unwrap();
-    let directed = |order: Ordering| if direction == "desc" { order.reverse() } else { order };
-    buckets.sort_by(|(left_key, left), (right_key, right)| match by.as_str() {
-        "_count" => directed(left["doc_count"].as_u64().cmp(&right["doc_count"].as_u64())),
-        "_key" => directed(left_key.cmp(right_key)),
-        metric => match (left[metric]["value"].as_f64(), right[metric]["value"].as_f64()) {
-            (Some(left), Some(right)) => directed(left.total_cmp(&right)),
-            // What has none comes last.
-            (left, right) => right.is_some().cmp(&left.is_some()),
-        },
+    let orders = order.as_array().map_or_else(|| vec![&order], |orders| orders.iter().collect());
+    buckets.sort_by(|left, right| {
+        let by = |order: &&Value| {
+            let (by, direction) = order.as_object().unwrap().iter().next().unwrap();
+            by_one(by, direction == "desc", left, right)
+        };
+        orders.iter().map(by).fold(Ordering::Equal, Ordering::then)
     });
     let rest = buckets.split_off(buckets.len().min(body["size"].as_u64().unwrap() as usize));
     let other: u64 = rest.iter().map(|(_, bucket)| bucket["doc_count"].as_u64().unwrap()).sum();
     let buckets: Vec<Value> = buckets.into_iter().map(|(_, bucket)| bucket).collect();
     json!({"doc_count_error_upper_bound": 0, "sum_other_doc_count": other, "buckets": buckets})
+}
+
+/// How two buckets stand by one criterion.
+fn by_one(by: &str, descending: bool, (left_key, left): &(Key, Value), (right_key, right): &(Key, Value)) -> Ordering {
+    let (name, property) = by.split_once('.').unwrap_or((by, "value"));
+    let value = |bucket: &Value| {
+        let value = &bucket[name][property];
+        value.get("about").unwrap_or(value).as_f64()
+    };
+    let order = match (by, value(left), value(right)) {
+        ("_count", ..) => left["doc_count"].as_u64().cmp(&right["doc_count"].as_u64()),
+        ("_key", ..) => left_key.cmp(right_key),
+        (_, Some(left), Some(right)) => left.total_cmp(&right),
+        // What has none comes last.
+        (_, left, right) => return right.is_some().cmp(&left.is_some()),
+    };
+    if descending { order.reverse() } else { order }
 }
 
 fn exact_date(key: &Key) -> Value {
