@@ -9,8 +9,9 @@ use fastrand::Rng;
 use futures_util::{StreamExt, stream};
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
+use warren_tests::hostile::{self, Hostile};
 use warren_tests::searches::{Figures, Retried};
-use warren_tests::{hostile, ledger, memory};
+use warren_tests::{ledger, memory};
 
 use crate::trial::{RECOVERY, Roles, TIMEOUT, Trial};
 use crate::{Input, figures, lines};
@@ -40,6 +41,12 @@ pub(crate) struct HostileArgs {
     /// How often each hostile request is sent
     #[arg(long, default_value_t = 3)]
     rounds: usize,
+    /// Send each hostile request by itself instead, again and again for so many seconds
+    #[arg(long, value_name = "SECONDS")]
+    each: Option<u64>,
+    /// Only those whose names contain this
+    #[arg(long, default_value = "")]
+    only: String,
 }
 
 pub(crate) async fn run(args: &HostileArgs) -> Result<()> {
@@ -54,12 +61,16 @@ pub(crate) async fn run(args: &HostileArgs) -> Result<()> {
     sleep(Duration::from_secs(args.seconds)).await;
     print("before", &searches.finish().await?);
     let before = peaks()?;
+    if let Some(seconds) = args.each {
+        each(&trial, args, Duration::from_secs(seconds)).await?;
+        return trial.succeed();
+    }
 
     let searches = trial.stack.search(args.searches, TIMEOUT, Retried::Refused)?;
     let (producer, query) = (trial.stack.producers[0].api()?, trial.stack.query()?);
     let index = trial.stack.index.clone();
     let index = index.as_str();
-    let requests = hostile::requests();
+    let requests = requests(args);
     let began = Instant::now();
     let sent = (0..args.rounds).flat_map(|_| &requests);
     let sent = sent.map(|request| async move { (request, request.send(producer, query, index).await) });
@@ -93,6 +104,27 @@ pub(crate) async fn run(args: &HostileArgs) -> Result<()> {
     ensure!(wrong == 0, "{wrong} answers are none of those that are due");
     ensure!(during.failed() == 0, "{} ordinary searches failed", during.failed());
     trial.succeed()
+}
+
+fn requests(args: &HostileArgs) -> Vec<Hostile> {
+    hostile::requests().into_iter().filter(|request| request.name.contains(&args.only)).collect()
+}
+
+/// Which of them make others wait.
+async fn each(trial: &Trial, args: &HostileArgs, duration: Duration) -> Result<()> {
+    let (producer, query) = (trial.stack.producers[0].api()?, trial.stack.query()?);
+    for request in requests(args) {
+        let searches = trial.stack.search(args.searches, TIMEOUT, Retried::Refused)?;
+        let end = Instant::now() + duration;
+        let sent = stream::repeat(()).take_while(|()| async { Instant::now() < end });
+        let sent = sent.map(|()| request.send(producer, query, &trial.stack.index)).buffer_unordered(args.at_once);
+        let answers: Vec<_> = sent.collect().await;
+        let wrong = answers.iter().filter(|answer| answer.is_err()).count();
+        let during = searches.finish().await?;
+        let what = format!("{} times {}, {wrong} wrong; {} failed", answers.len(), request.name, during.failed());
+        figures::latencies(&what, &during.latencies);
+    }
+    Ok(())
 }
 
 /// Publishes the file, with words that ordinary searches seek.

@@ -3,6 +3,7 @@
 //! People write text ([`Query::parse`]), programs a JSON tree in the shapes of Elasticsearch's query DSL ([`Query::from_json`]). Both become
 //! this form once, in the query service, and travel in it to the workers, which know the fields and run it.
 
+mod cost;
 mod depth;
 mod error;
 #[cfg(test)]

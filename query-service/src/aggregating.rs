@@ -6,6 +6,10 @@ use warren_protocol::aggregations::{Aggregations, FinishError, Mismatch, Refusal
 use warren_protocol::catalog::Entry;
 use warren_protocol::problem::Code;
 use warren_protocol::search::SearchRequest;
+use warren_service::work;
+
+/// To merge more takes more than a millisecond.
+const LARGE_BYTES: usize = 16 << 10;
 
 /// The aggregations of a request; `None` if it has none.
 pub(crate) fn plan(request: &SearchRequest, index: &Entry, max_buckets: u32) -> Result<Option<Aggregations>, Problem> {
@@ -21,10 +25,15 @@ pub(crate) fn question(aggregations: Option<&Aggregations>) -> Result<Option<Str
 }
 
 /// The answer, from those of the partitions.
-pub(crate) fn answer<'a>(
-    aggregations: &Aggregations,
-    replies: impl IntoIterator<Item = &'a [u8]>,
-) -> Result<Map<String, Value>, Problem> {
+pub(crate) async fn answer(aggregations: Aggregations, replies: Vec<Vec<u8>>) -> Result<Map<String, Value>, Problem> {
+    if replies.iter().map(Vec::len).sum::<usize>() <= LARGE_BYTES {
+        return merged(&aggregations, &replies);
+    }
+    let merged = work::large(move || merged(&aggregations, &replies)).await;
+    merged.unwrap_or_else(|error| Err(Problem::new(Code::Internal, format!("the aggregations cannot be merged: {error}"))))
+}
+
+fn merged(aggregations: &Aggregations, replies: &[Vec<u8>]) -> Result<Map<String, Value>, Problem> {
     let mut partials = aggregations.empty();
     for reply in replies {
         match Reply::decode(reply).map_err(broken)? {

@@ -155,7 +155,7 @@ impl QueryService {
             let detail = format!("the request has {} bytes: at most {MAX_REQUEST_BYTES}", request.body.len());
             return Err(Problem::new(Code::TooLarge, detail));
         }
-        let mut search: SearchRequest = http::parse_json(&request.body)?;
+        let mut search: SearchRequest = http::parse_json(request.body.clone()).await?;
         search.validate()?;
         if let Some(remaining) = remaining {
             // Nobody awaits the answer any longer than that.

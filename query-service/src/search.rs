@@ -95,8 +95,11 @@ impl QueryService {
         let total = total(&answers, !failed.is_empty());
         // In the order of the partitions: sums of fractions depend on the order of their parts.
         answers.sort_unstable_by_key(|answer| answer.partition);
-        let found = answers.iter().filter_map(|answer| answer.found.aggregations.as_deref());
-        let aggregations = aggregations.map(|aggregations| aggregating::answer(&aggregations, found)).transpose()?;
+        let found = answers.iter_mut().filter_map(|answer| answer.found.aggregations.take()).collect();
+        let aggregations = match aggregations {
+            Some(aggregations) => Some(aggregating::answer(aggregations, found).await?),
+            None => None,
+        };
         let statistics = match ranking {
             Ranking::Global(statistics) => Some(statistics),
             _ => answers.iter_mut().find_map(|answer| answer.found.statistics.take()),

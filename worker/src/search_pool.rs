@@ -1,21 +1,23 @@
-//! A bounded number of threads for searches: a search is work for the processor, not for the runtime.
+//! A bounded number of searches at once: a search is work for the processor, not for the runtime.
 //!
-//! Most searches take some milliseconds, and a few may take until their deadline. A search that takes long moves aside and
-//! frees its turn, so that the others do not wait for it; as there is room for a few at the side only, work stays bounded.
+//! Most searches take some milliseconds, and a few may take until their deadline. What is known to take long, or does, runs at
+//! the side: it frees its turn and gives way, so that the others do not wait for it. As there is room for a few at the side only,
+//! work stays bounded.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout_at};
 use warren_protocol::rpc::Failure;
+use warren_service::Work;
 
 /// A search that takes longer moves aside.
-const LONG: Duration = Duration::from_millis(50);
+const LONG: Duration = Duration::from_millis(20);
 /// How many searches may be at the side, for each turn.
 const ASIDE: usize = 4;
 
-/// The threads. Cheap to clone.
+/// Who may run. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct SearchPool {
     turns: Arc<Semaphore>,
@@ -31,29 +33,37 @@ impl SearchPool {
         Self { turns: Arc::new(Semaphore::new(threads)), aside: Arc::new(Semaphore::new(threads * ASIDE)) }
     }
 
-    /// Runs a search when its turn comes; what has passed its deadline by then is not started. A panic is an error of
-    /// this search only.
+    /// Runs a search when its turn comes, at the side from its beginning if it `is_dear`; what has passed its deadline by then
+    /// is not started. A panic is an error of this search only.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
         deadline: Instant,
+        is_dear: bool,
         search: impl FnOnce() -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, Failure> {
-        let turn = tokio::time::timeout_at(deadline, self.turns.clone().acquire_owned()).await;
-        let Ok(Ok(turn)) = turn else { return Err(Failure::Deadline) };
-        let place = Arc::new(Mutex::new(turn));
+        let room = if is_dear { &self.aside } else { &self.turns };
+        let Ok(Ok(place)) = timeout_at(deadline, room.clone().acquire_owned()).await else { return Err(Failure::Deadline) };
+        let place = Arc::new(Mutex::new(place));
         let moved = self.move_aside(Arc::downgrade(&place));
-        let mut searching = tokio::task::spawn_blocking(move || {
+        let search = move || {
             let _place = place;
             if Instant::now() >= deadline { Err(Failure::Deadline) } else { search() }
-        });
-        let outcome = tokio::select! {
-            biased;
-            outcome = &mut searching => outcome,
-            () = moved => searching.await,
         };
-        outcome.unwrap_or_else(|error| {
-            tracing::error!(%error, "a search panicked");
-            Err(Failure::Internal("the search panicked: see the worker's log".to_owned()))
+        let searched = async {
+            let mut work = Work::start("search", search)?;
+            if !is_dear {
+                tokio::select! {
+                    biased;
+                    outcome = &mut work => return outcome,
+                    () = moved => {}
+                }
+            }
+            work.give_way();
+            work.await
+        };
+        searched.await.unwrap_or_else(|error| {
+            tracing::error!(%error, "a search failed");
+            Err(Failure::Internal(format!("the search failed: {error}")))
         })
     }
 
@@ -80,17 +90,17 @@ mod tests {
     async fn what_comes_after_its_deadline_is_not_started() {
         let pool = SearchPool::new(1);
         let past = Instant::now();
-        assert_eq!(pool.run(past, || Ok(1)).await, Err(Failure::Deadline));
-        assert_eq!(pool.run(past + PATIENCE, || Ok(1)).await, Ok(1));
+        assert_eq!(pool.run(past, false, || Ok(1)).await, Err(Failure::Deadline));
+        assert_eq!(pool.run(past + PATIENCE, false, || Ok(1)).await, Ok(1));
     }
 
     #[tokio::test]
     async fn a_panic_harms_only_its_search() {
         let pool = SearchPool::new(1);
         let deadline = Instant::now() + PATIENCE;
-        let panicked = pool.run(deadline, || -> Result<(), Failure> { panic!("deadly query") }).await;
+        let panicked = pool.run(deadline, false, || -> Result<(), Failure> { panic!("deadly query") }).await;
         assert!(matches!(panicked, Err(Failure::Internal(_))));
-        assert_eq!(pool.run(deadline, || Ok(1)).await, Ok(1));
+        assert_eq!(pool.run(deadline, false, || Ok(1)).await, Ok(1));
     }
 
     #[tokio::test]
@@ -104,7 +114,7 @@ mod tests {
             ends.push(end);
             let pool = pool.clone();
             let search = move || ended.recv_timeout(PATIENCE).map_err(|_| Failure::Deadline);
-            long.spawn(async move { pool.run(deadline, search).await });
+            long.spawn(async move { pool.run(deadline, false, search).await });
         }
         // There is room for all but one of them, which keeps the only turn.
         let full = async {
@@ -113,10 +123,10 @@ mod tests {
             }
         };
         tokio::time::timeout_at(deadline, full).await.unwrap();
-        assert_eq!(pool.run(Instant::now() + 4 * LONG, || Ok(1)).await, Err(Failure::Deadline));
+        assert_eq!(pool.run(Instant::now() + 4 * LONG, false, || Ok(1)).await, Err(Failure::Deadline));
         // One ends, and that one moves aside.
         ends[0].send(()).unwrap();
-        assert_eq!(pool.run(deadline, || Ok(1)).await, Ok(1));
+        assert_eq!(pool.run(deadline, false, || Ok(1)).await, Ok(1));
         for end in &ends[1..] {
             end.send(()).unwrap();
         }

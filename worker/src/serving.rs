@@ -10,12 +10,12 @@ use futures_util::future::join_all;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 use warren_index::{Limits, SearchError, View};
-use warren_protocol::PartitionId;
 use warren_protocol::merging::MergeState;
 use warren_protocol::ports::{RpcCall, RpcTarget, WorkerId};
 use warren_protocol::rpc::{
     Answer, Failure, Hits, Item, MAX_REPLY_BYTES, MAX_STATISTICS, Message, MessageError, Question, Reply, Request, VERSION,
 };
+use warren_protocol::{PartitionId, Query};
 
 use crate::Shared;
 
@@ -23,6 +23,8 @@ use crate::Shared;
 const PAUSE: Duration = Duration::from_secs(1);
 /// What a worker has unanswered of one queue at a time. More would wait here instead of at a replica that is free.
 const CONCURRENCY: NonZeroU16 = NonZeroU16::MIN.saturating_add(15);
+/// A question whose queries cost more takes long, see [`Query::cost`].
+const DEAR: usize = 64;
 
 /// The most time that is kept for the reply that a partition is behind.
 const LONGEST_MARGIN: Duration = Duration::from_millis(100);
@@ -103,9 +105,10 @@ async fn answer_item(shared: &Arc<Shared>, item: Item, deadline: Instant) -> Res
         Some(position) => replica.index_at(position, deadline - reply_margin(deadline)).await?,
     };
     let worker = shared.clone();
+    let is_dear = cost(&item.question) > DEAR;
     match item.question {
         Question::Suggest(typed) => {
-            shared.pool.run(deadline, move || answered(index.suggest(&typed).map(Answer::Suggestions))).await
+            shared.pool.run(deadline, is_dear, move || answered(index.suggest(&typed).map(Answer::Suggestions))).await
         }
         Question::Merge { ticket } => {
             let holding = shared.holdings.holding(&partition).ok_or(Failure::NotHere)?;
@@ -114,9 +117,22 @@ async fn answer_item(shared: &Arc<Shared>, item: Item, deadline: Instant) -> Res
                 let (segments, documents, deleted) = (index.size().segments, index.documents(), index.deleted());
                 Ok(Answer::Merge(MergeState { ticket, done, segments, documents, deleted }))
             };
-            shared.pool.run(deadline, state).await
+            shared.pool.run(deadline, is_dear, state).await
         }
-        question => shared.pool.run(deadline, move || answer(&worker, index.view(), question, deadline)).await,
+        question => {
+            let search = move || answer(&worker, index.view(), question, deadline);
+            shared.pool.run(deadline, is_dear, search).await
+        }
+    }
+}
+
+/// How much the queries of a question cost.
+fn cost(question: &Question) -> usize {
+    match question {
+        Question::Search(search) => search.query.cost() + search.filter.as_ref().map_or(0, Query::cost),
+        Question::Fetch(fetch) => fetch.query.as_ref().map_or(0, Query::cost),
+        Question::Statistics { queries } => queries.iter().map(Query::cost).sum(),
+        Question::Suggest(_) | Question::Merge { .. } => 0,
     }
 }
 

@@ -12,11 +12,16 @@ use warren_protocol::Problem;
 use warren_protocol::problem::Code;
 
 use super::ApiError;
+use crate::work;
 
 /// The largest body that is read whole.
 const MAX_JSON_BYTES: usize = 2 << 20;
+/// A larger body takes more than a millisecond: what it holds may be tens of thousands of small objects.
+const LARGE_BYTES: usize = 16 << 10;
 /// How long what a client still sends is read and dropped.
 const LINGER: Duration = Duration::from_secs(2);
+/// A pause after each chunk of it: what is dropped must not take the time of those who are answered.
+const LINGER_PAUSE: Duration = Duration::from_millis(1);
 
 /// A JSON body, whatever its content type says; an empty one is `{}`. At most 2 MiB.
 #[derive(Debug, Clone, Copy)]
@@ -30,7 +35,7 @@ pub struct ApiQuery<T>(pub T);
 #[derive(Debug, Clone, Copy)]
 pub struct ApiPath<T>(pub T);
 
-impl<T: DeserializeOwned, S: Sync> FromRequest<S> for ApiJson<T> {
+impl<T: DeserializeOwned + Send + 'static, S: Sync> FromRequest<S> for ApiJson<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, _state: &S) -> Result<Self, Self::Rejection> {
@@ -41,12 +46,24 @@ impl<T: DeserializeOwned, S: Sync> FromRequest<S> for ApiJson<T> {
             linger(&mut request.into_body().into_data_stream()).await;
             return Err(ApiError::new(Code::UnsupportedMediaType, detail));
         }
-        Ok(Self(parse_json(&whole(request.into_body()).await?)?))
+        Ok(Self(parse_json(whole(request.into_body()).await?).await?))
     }
 }
 
 /// Reads the JSON of a request; nothing at all is `{}`. The problem names the field.
-pub fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+pub async fn parse_json<T, B>(body: B) -> Result<T, Problem>
+where
+    T: DeserializeOwned + Send + 'static,
+    B: AsRef<[u8]> + Send + 'static,
+{
+    if body.as_ref().len() <= LARGE_BYTES {
+        return parsed(body.as_ref());
+    }
+    let parsed = work::large(move || parsed(body.as_ref())).await;
+    parsed.unwrap_or_else(|error| Err(Problem::new(Code::Internal, format!("the body cannot be read: {error}"))))
+}
+
+fn parsed<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     let json: &[u8] = if body.is_empty() { b"{}" } else { body };
     let mut parser = serde_json::Deserializer::from_slice(json);
     let value = serde_path_to_error::deserialize(&mut parser).map_err(|error| named(error).0)?;
@@ -91,7 +108,11 @@ async fn whole(body: Body) -> Result<Vec<u8>, Problem> {
 /// Drops what the client still sends, for a moment. Many read no answer before they have sent all, and a connection that is closed
 /// before takes the answer along.
 pub async fn linger<E>(chunks: &mut (impl Stream<Item = Result<Bytes, E>> + Unpin)) {
-    let rest = async { while let Some(Ok(_)) = chunks.next().await {} };
+    let rest = async {
+        while let Some(Ok(_)) = chunks.next().await {
+            tokio::time::sleep(LINGER_PAUSE).await;
+        }
+    };
     // Whoever sends on for longer learns of it by the lost connection.
     let _ = tokio::time::timeout(LINGER, rest).await;
 }
