@@ -52,6 +52,7 @@ pub(crate) struct HostileArgs {
 pub(crate) async fn run(args: &HostileArgs) -> Result<()> {
     let roles = Roles { producers: 1, workers: args.workers, queries: 1 };
     let definition = serde_json::to_value(args.input.definition()?)?;
+    ensure!(!requests(args).is_empty(), "no hostile request has {:?} in its name", args.only);
     let mut trial = Trial::start(roles, Duration::from_secs(10), &definition).await?;
     fill(&trial, &args.input).await?;
     let members = || trial.stack.workers.iter().chain(&trial.stack.queries).chain(&trial.stack.producers);
@@ -60,11 +61,12 @@ pub(crate) async fn run(args: &HostileArgs) -> Result<()> {
     let searches = trial.stack.search(args.searches, TIMEOUT, Retried::Refused)?;
     sleep(Duration::from_secs(args.seconds)).await;
     print("before", &searches.finish().await?);
-    let before = peaks()?;
     if let Some(seconds) = args.each {
         each(&trial, args, Duration::from_secs(seconds)).await?;
+        trial.stack.check()?;
         return trial.succeed();
     }
+    let before = peaks()?;
 
     let searches = trial.stack.search(args.searches, TIMEOUT, Retried::Refused)?;
     let (producer, query) = (trial.stack.producers[0].api()?, trial.stack.query()?);
@@ -118,11 +120,10 @@ async fn each(trial: &Trial, args: &HostileArgs, duration: Duration) -> Result<(
         let end = Instant::now() + duration;
         let sent = stream::repeat(()).take_while(|()| async { Instant::now() < end });
         let sent = sent.map(|()| request.send(producer, query, &trial.stack.index)).buffer_unordered(args.at_once);
-        let answers: Vec<_> = sent.collect().await;
-        let wrong = answers.iter().filter(|answer| answer.is_err()).count();
+        let answers = sent.collect::<Vec<_>>().await.into_iter().collect::<Result<Vec<_>>>()?;
         let during = searches.finish().await?;
-        let what = format!("{} times {}, {wrong} wrong; {} failed", answers.len(), request.name, during.failed());
-        figures::latencies(&what, &during.latencies);
+        figures::latencies(&format!("{} times {}", answers.len(), request.name), &during.latencies);
+        ensure!(during.failed() == 0, "ordinary searches failed: {}", figures::causes(&during.causes));
     }
     Ok(())
 }

@@ -1,5 +1,7 @@
 //! The aggregations and facets of a search: checked before anybody is asked, merged from what the partitions answer.
 
+use std::time::Instant;
+
 use serde_json::{Map, Value};
 use warren_protocol::Problem;
 use warren_protocol::aggregations::{Aggregations, FinishError, Mismatch, Refusal, Reply};
@@ -8,8 +10,8 @@ use warren_protocol::problem::Code;
 use warren_protocol::search::SearchRequest;
 use warren_service::work;
 
-/// To merge more takes more than a millisecond.
-const LARGE_BYTES: usize = 16 << 10;
+/// To merge more takes some milliseconds.
+const LARGE_BYTES: usize = 64 << 10;
 
 /// The aggregations of a request; `None` if it has none.
 pub(crate) fn plan(request: &SearchRequest, index: &Entry, max_buckets: u32) -> Result<Option<Aggregations>, Problem> {
@@ -25,12 +27,15 @@ pub(crate) fn question(aggregations: Option<&Aggregations>) -> Result<Option<Str
 }
 
 /// The answer, from those of the partitions.
-pub(crate) async fn answer(aggregations: Aggregations, replies: Vec<Vec<u8>>) -> Result<Map<String, Value>, Problem> {
+pub(crate) async fn answer(
+    aggregations: Aggregations,
+    replies: Vec<Vec<u8>>,
+    deadline: Instant,
+) -> Result<Map<String, Value>, Problem> {
     if replies.iter().map(Vec::len).sum::<usize>() <= LARGE_BYTES {
         return merged(&aggregations, &replies);
     }
-    let merged = work::large(move || merged(&aggregations, &replies)).await;
-    merged.unwrap_or_else(|error| Err(Problem::new(Code::Internal, format!("the aggregations cannot be merged: {error}"))))
+    work::large(deadline.into(), move || merged(&aggregations, &replies)).await?.await?
 }
 
 fn merged(aggregations: &Aggregations, replies: &[Vec<u8>]) -> Result<Map<String, Value>, Problem> {

@@ -97,7 +97,7 @@ impl QueryService {
         answers.sort_unstable_by_key(|answer| answer.partition);
         let found = answers.iter_mut().filter_map(|answer| answer.found.aggregations.take()).collect();
         let aggregations = match aggregations {
-            Some(aggregations) => Some(aggregating::answer(aggregations, found).await?),
+            Some(aggregations) => Some(aggregating::answer(aggregations, found, deadline).await?),
             None => None,
         };
         let statistics = match ranking {

@@ -9,6 +9,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
 use tokio::sync::{Semaphore, oneshot};
+use tokio::time::{Instant, timeout_at};
+use warren_protocol::Problem;
+use warren_protocol::problem::Code;
 
 /// The outcome of work that is under way. Dropped, the work goes on without anybody waiting.
 #[derive(Debug)]
@@ -20,6 +23,9 @@ pub struct Work<T> {
 /// Why work has no outcome.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkError {
+    /// Its turn did not come in time.
+    #[error("too much large work is under way: ask again, or fewer at a time")]
+    NoTurn,
     /// The system has no thread for it.
     #[error("there is no thread for it: {0}")]
     NoThread(#[source] io::Error),
@@ -28,20 +34,30 @@ pub enum WorkError {
     Panicked,
 }
 
+impl From<WorkError> for Problem {
+    fn from(error: WorkError) -> Self {
+        let code = match error {
+            WorkError::NoTurn => Code::TooManyRequests,
+            WorkError::NoThread(_) | WorkError::Panicked => Code::Internal,
+        };
+        Self::new(code, error.to_string())
+    }
+}
+
 /// How many large pieces of work there may be at once in a process.
 static LARGE: Semaphore = Semaphore::const_new(8);
 
-/// Does what would hold up a thread of the runtime, such as reading a large body, and gives way from the beginning. If there is too much of it,
-/// it awaits its turn: each piece is bounded by the size of what it works on.
-pub async fn large<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, WorkError> {
-    // Nobody closes it.
-    let turn = LARGE.acquire().await;
-    let work = Work::start("large", move || {
+/// Starts what would hold up a thread of the runtime, such as reading a large body, as soon as there is not too much of it; its turn has to come
+/// before the deadline.
+pub async fn large<T: Send + 'static>(
+    deadline: Instant,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<Work<T>, WorkError> {
+    let Ok(Ok(turn)) = timeout_at(deadline, LARGE.acquire()).await else { return Err(WorkError::NoTurn) };
+    Work::start("large", move || {
         let _turn = turn;
         work()
-    })?;
-    work.give_way();
-    work.await
+    })
 }
 
 /// Whether a thread gives way.
@@ -63,18 +79,21 @@ impl Rank {
     fn enter(&self) {
         let mut standing = self.lock();
         let thread = system::current();
+        standing.thread = Some(thread);
         if standing.gives_way {
             system::give_way(thread);
         }
-        standing.thread = Some(thread);
     }
 
+    /// Once; a second time changes nothing.
     fn give_way(&self) {
         let mut standing = self.lock();
-        standing.gives_way = true;
-        if let Some(thread) = standing.thread {
+        if !standing.gives_way
+            && let Some(thread) = standing.thread
+        {
             system::give_way(thread);
         }
+        standing.gives_way = true;
     }
 }
 
@@ -102,7 +121,7 @@ impl<T: Send + 'static> Work<T> {
         Ok(Self { outcome, rank })
     }
 
-    /// From now on, it has the processor while nobody else wants it, and a little of it otherwise.
+    /// From now on, it has a small share of a processor that others want, too.
     pub fn give_way(&self) {
         self.rank.give_way();
     }
@@ -121,17 +140,26 @@ mod system {
     /// On Linux, each thread has a priority of its own.
     pub(super) type Thread = rustix::process::Pid;
 
-    /// The lowest priority: about one part in seventy of a processor that ordinary threads want, too.
-    pub(super) const LOWEST: i32 = 19;
+    /// How much higher its `nice` becomes: a tenth of the share of an ordinary thread. With less, what it locks while it waits for the processor
+    /// made the others wait longer: see ADR 20.
+    const STEP: i32 = 10;
+    /// The lowest priority that there is.
+    const LOWEST: i32 = 19;
 
     pub(super) fn current() -> Thread {
         rustix::thread::gettid()
     }
 
     pub(super) fn give_way(thread: Thread) {
-        if let Err(error) = rustix::process::setpriority_process(Some(thread), LOWEST) {
+        let own = rustix::process::getpriority_process(Some(thread));
+        let lowered = own.and_then(|own| rustix::process::setpriority_process(Some(thread), lower(own)));
+        if let Err(error) = lowered {
             tracing::debug!(%error, "a thread keeps its priority");
         }
+    }
+
+    pub(super) fn lower(nice: i32) -> i32 {
+        (nice + STEP).min(LOWEST)
     }
 }
 
@@ -159,28 +187,53 @@ mod tests {
         let work = Work::start("panics", || -> u32 { panic!("deadly work") }).unwrap();
         assert!(matches!(work.await, Err(WorkError::Panicked)));
         assert_eq!(Work::start("ends", || 1).unwrap().await.unwrap(), 1);
-        assert_eq!(large(|| 2).await.unwrap(), 2);
+    }
+
+    #[tokio::test]
+    async fn large_work_awaits_its_turn_until_its_deadline() {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let mut ends = Vec::new();
+        let mut running = Vec::new();
+        while LARGE.available_permits() > 0 {
+            let (end, ended) = mpsc::sync_channel::<()>(1);
+            running.push(large(deadline, move || ended.recv_timeout(Duration::from_secs(60)).unwrap()).await.unwrap());
+            ends.push(end);
+        }
+        assert!(matches!(large(Instant::now(), || 1).await, Err(WorkError::NoTurn)));
+        ends.iter().for_each(|end| end.send(()).unwrap());
+        for work in running {
+            work.await.unwrap();
+        }
+        assert_eq!(large(deadline, || 2).await.unwrap().await.unwrap(), 2);
     }
 
     #[cfg(target_os = "linux")]
     #[tokio::test]
     async fn work_gives_way_from_its_beginning_or_later() {
         let priority = || rustix::process::getpriority_process(Some(rustix::thread::gettid())).unwrap();
-        for at_once in [true, false] {
-            let (begun, begins) = oneshot::channel();
-            let (go, goes) = mpsc::sync_channel(1);
-            let work = Work::start("long", move || {
-                begun.send(priority()).unwrap();
-                goes.recv_timeout(Duration::from_secs(60)).unwrap();
-                priority()
-            });
-            let work = work.unwrap();
-            if !at_once {
-                assert_eq!(begins.await, Ok(priority()));
-            }
-            work.give_way();
-            go.send(()).unwrap();
-            assert_eq!(work.await.unwrap(), system::LOWEST);
-        }
+        let own = priority();
+        let (begun, begins) = oneshot::channel();
+        let (go, goes) = mpsc::sync_channel(1);
+        let work = Work::start("long", move || {
+            begun.send(priority()).unwrap();
+            goes.recv_timeout(Duration::from_secs(60)).unwrap();
+            priority()
+        });
+        let work = work.unwrap();
+        assert_eq!(begins.await, Ok(own));
+        work.give_way();
+        work.give_way();
+        go.send(()).unwrap();
+        assert_eq!(work.await.unwrap(), system::lower(own));
+        assert!(system::lower(own) > own || own == 19);
+
+        // Told to give way before its thread runs.
+        let told = Rank::default();
+        told.give_way();
+        let entered = Work::start("told", move || {
+            told.enter();
+            priority()
+        });
+        assert_eq!(entered.unwrap().await.unwrap(), system::lower(own));
     }
 }

@@ -1,8 +1,8 @@
 //! A bounded number of searches at once: a search is work for the processor, not for the runtime.
 //!
-//! Most searches take some milliseconds, and a few may take until their deadline. What is known to take long, or does, runs at
-//! the side: it frees its turn and gives way, so that the others do not wait for it. As there is room for a few at the side only,
-//! work stays bounded.
+//! Most searches take some milliseconds, and a few may take until their deadline. What takes long moves aside: it frees its turn
+//! and gives way, so that the others do not wait for it. What is known to be dear begins so. As there is room for a few of each
+//! only, work stays bounded.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
@@ -14,23 +14,27 @@ use warren_service::Work;
 
 /// A search that takes longer moves aside.
 const LONG: Duration = Duration::from_millis(20);
-/// How many searches may be at the side, for each turn.
+/// How many searches that have moved aside there may be, for each turn.
 const ASIDE: usize = 4;
+/// How many dear ones there may be besides, for each turn.
+const DEAR: usize = 2;
 
 /// Who may run. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct SearchPool {
     turns: Arc<Semaphore>,
     aside: Arc<Semaphore>,
+    dear: Arc<Semaphore>,
 }
 
 /// What a search holds as long as it runs, whether or not somebody still waits for it.
 type Place = Mutex<OwnedSemaphorePermit>;
 
 impl SearchPool {
-    /// So many short searches at once, and [`ASIDE`] times as many long ones.
+    /// So many short searches at once, [`ASIDE`] times as many long ones, and [`DEAR`] times as many dear ones.
     pub(crate) fn new(threads: usize) -> Self {
-        Self { turns: Arc::new(Semaphore::new(threads)), aside: Arc::new(Semaphore::new(threads * ASIDE)) }
+        let room = |places| Arc::new(Semaphore::new(threads * places));
+        Self { turns: room(1), aside: room(ASIDE), dear: room(DEAR) }
     }
 
     /// Runs a search when its turn comes, at the side from its beginning if it `is_dear`; what has passed its deadline by then
@@ -41,10 +45,10 @@ impl SearchPool {
         is_dear: bool,
         search: impl FnOnce() -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, Failure> {
-        let room = if is_dear { &self.aside } else { &self.turns };
+        let room = if is_dear { &self.dear } else { &self.turns };
         let Ok(Ok(place)) = timeout_at(deadline, room.clone().acquire_owned()).await else { return Err(Failure::Deadline) };
         let place = Arc::new(Mutex::new(place));
-        let moved = self.move_aside(Arc::downgrade(&place));
+        let held = Arc::downgrade(&place);
         let search = move || {
             let _place = place;
             if Instant::now() >= deadline { Err(Failure::Deadline) } else { search() }
@@ -55,15 +59,15 @@ impl SearchPool {
                 tokio::select! {
                     biased;
                     outcome = &mut work => return outcome,
-                    () = moved => {}
+                    () = self.move_aside(held) => {}
                 }
             }
             work.give_way();
             work.await
         };
         searched.await.unwrap_or_else(|error| {
-            tracing::error!(%error, "a search failed");
-            Err(Failure::Internal(format!("the search failed: {error}")))
+            tracing::error!(%error, "a search has no outcome");
+            Err(Failure::Internal(format!("the search has no outcome: {error}")))
         })
     }
 
@@ -134,5 +138,34 @@ mod tests {
             assert_eq!(search.unwrap(), Ok(()));
         }
         assert_eq!((pool.turns.available_permits(), pool.aside.available_permits()), (1, ASIDE));
+    }
+
+    #[tokio::test]
+    async fn dear_searches_wait_for_each_other_only() {
+        let pool = SearchPool::new(1);
+        let deadline = Instant::now() + PATIENCE;
+        let mut ends = Vec::new();
+        let mut running = JoinSet::new();
+        for is_dear in [false, true, true] {
+            let (end, ended) = mpsc::sync_channel::<()>(1);
+            let (begun, begins) = tokio::sync::oneshot::channel();
+            ends.push(end);
+            let pool = pool.clone();
+            let search = move || {
+                begun.send(()).unwrap();
+                ended.recv_timeout(PATIENCE).map_err(|_| Failure::Deadline)
+            };
+            running.spawn(async move { pool.run(deadline, is_dear, search).await });
+            begins.await.unwrap();
+        }
+        assert_eq!(pool.dear.available_permits(), 0);
+        assert_eq!(pool.run(Instant::now() + 2 * LONG, true, || Ok(1)).await, Err(Failure::Deadline));
+        // The first one moves aside, and leaves its turn to this.
+        assert_eq!(pool.run(deadline, false, || Ok(1)).await, Ok(1));
+        ends.iter().for_each(|end| end.send(()).unwrap());
+        while let Some(search) = running.join_next().await {
+            assert_eq!(search.unwrap(), Ok(()));
+        }
+        assert_eq!(pool.run(deadline, true, || Ok(1)).await, Ok(1));
     }
 }

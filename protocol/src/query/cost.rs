@@ -1,9 +1,14 @@
-//! How much a query costs, by its form alone: enough to tell those that many people may ask at once from those that take a processor for long.
+//! How much a query costs, by its form alone: a guess, enough to tell those that many people may ask at once from those that take a processor for
+//! long.
 
 use super::{Bool, Clause, Fuzziness, Kind, Pattern, Query};
 
 /// What a range costs, whose values are looked up or gone through.
-const RANGE: usize = 8;
+const RANGE: usize = 4;
+/// How many exact values cost as much as a word, which has to be scored.
+const VALUES: usize = 8;
+/// The length of words where there are no blanks between them, in bytes.
+const WORD_BYTES: usize = 16;
 /// What a word with typos and a pattern cost: an automaton, and a walk through the dictionary.
 const WALK: usize = 16;
 /// What a regular expression costs: its automaton may be large.
@@ -22,9 +27,9 @@ impl Clause {
         match &self.kind {
             Kind::Bool(Bool { must, should, must_not, filter, .. }) => all(must) + all(should) + all(must_not) + all(filter),
             Kind::Constant(inner) | Kind::Lenient(inner) => all(inner),
-            Kind::Match { text, fuzziness: Fuzziness::Exact, .. } | Kind::Phrase { text, .. } => words(text),
-            Kind::Match { text, .. } => words(text) * WALK,
-            Kind::Terms { values, .. } | Kind::Ids(values) => values.len(),
+            Kind::Match { text, fuzziness, .. } => words(text, *fuzziness),
+            Kind::Phrase { text, .. } => words(text, Fuzziness::Exact),
+            Kind::Terms { values, .. } | Kind::Ids(values) => 1 + values.len() / VALUES,
             Kind::Range { .. } => RANGE,
             Kind::Pattern { pattern: Pattern::Regex(_), .. } => REGEX,
             Kind::Pattern { .. } => WALK,
@@ -33,13 +38,15 @@ impl Clause {
     }
 }
 
-fn words(text: &str) -> usize {
-    text.split_whitespace().count()
+fn words(text: &str, fuzziness: Fuzziness) -> usize {
+    let cost = |word| if fuzziness.of(word) == 0 { 1 } else { WALK };
+    text.split_whitespace().map(cost).sum::<usize>().max(text.len() / WORD_BYTES)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::query::TextOptions;
 
     #[test]
     fn a_query_costs_what_its_words_and_patterns_do() {
@@ -49,5 +56,8 @@ mod tests {
         assert_eq!(cost("serv*"), WALK);
         assert_eq!(cost("size:[1 TO 5] sever~"), RANGE + WALK);
         assert_eq!(cost("title:/(a|b)*/"), REGEX);
+        assert_eq!(cost(&"語".repeat(WORD_BYTES)), 3);
+        let with_typos = TextOptions { fuzziness: Fuzziness::Auto, ..TextOptions::default() };
+        assert_eq!(Query::parse_with("ab sever", &with_typos).unwrap().cost(), 1 + WALK);
     }
 }

@@ -51,13 +51,13 @@ pub(super) fn parse(tree: &Map<String, Value>, name: &str) -> Result<Clause, Que
     Builder { clauses: 0, values: 0 }.clause(tree, name, 0)
 }
 
-/// The bytes of a value as JSON, but for what is escaped, and as if numbers were short.
+/// The bytes of a value as JSON at least: without what is escaped, and as if numbers had one digit.
 fn bytes(value: &Value) -> usize {
     match value {
-        Value::Null | Value::Bool(_) | Value::Number(_) => 4,
+        Value::Null | Value::Bool(_) | Value::Number(_) => 1,
         Value::String(text) => text.len() + 2,
-        Value::Array(items) => 2 + items.iter().map(|item| bytes(item) + 1).sum::<usize>(),
-        Value::Object(entries) => 2 + entries.iter().map(entry_bytes).sum::<usize>(),
+        Value::Array(items) => 1 + items.iter().map(|item| bytes(item) + 1).sum::<usize>(),
+        Value::Object(entries) => 1 + entries.iter().map(entry_bytes).sum::<usize>(),
     }
 }
 

@@ -8,6 +8,7 @@ use axum::http::header;
 use axum::http::request::Parts;
 use futures_util::{Stream, StreamExt};
 use serde::de::DeserializeOwned;
+use tokio::time::Instant;
 use warren_protocol::Problem;
 use warren_protocol::problem::Code;
 
@@ -18,9 +19,12 @@ use crate::work;
 const MAX_JSON_BYTES: usize = 2 << 20;
 /// A larger body takes more than a millisecond: what it holds may be tens of thousands of small objects.
 const LARGE_BYTES: usize = 16 << 10;
+/// How long a large body awaits its turn to be read.
+const TURN: Duration = Duration::from_secs(2);
 /// How long what a client still sends is read and dropped.
 const LINGER: Duration = Duration::from_secs(2);
-/// A pause after each chunk of it: what is dropped must not take the time of those who are answered.
+/// What is dropped between two pauses, and how long they are: it must not take the time of those who are answered.
+const LINGER_BYTES: usize = 256 << 10;
 const LINGER_PAUSE: Duration = Duration::from_millis(1);
 
 /// A JSON body, whatever its content type says; an empty one is `{}`. At most 2 MiB.
@@ -59,8 +63,9 @@ where
     if body.as_ref().len() <= LARGE_BYTES {
         return parsed(body.as_ref());
     }
-    let parsed = work::large(move || parsed(body.as_ref())).await;
-    parsed.unwrap_or_else(|error| Err(Problem::new(Code::Internal, format!("the body cannot be read: {error}"))))
+    let parsing = work::large(Instant::now() + TURN, move || parsed(body.as_ref())).await?;
+    parsing.give_way();
+    parsing.await?
 }
 
 fn parsed<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
@@ -109,8 +114,13 @@ async fn whole(body: Body) -> Result<Vec<u8>, Problem> {
 /// before takes the answer along.
 pub async fn linger<E>(chunks: &mut (impl Stream<Item = Result<Bytes, E>> + Unpin)) {
     let rest = async {
-        while let Some(Ok(_)) = chunks.next().await {
-            tokio::time::sleep(LINGER_PAUSE).await;
+        let mut bytes = 0;
+        while let Some(Ok(chunk)) = chunks.next().await {
+            bytes += chunk.len();
+            if bytes >= LINGER_BYTES {
+                bytes = 0;
+                tokio::time::sleep(LINGER_PAUSE).await;
+            }
         }
     };
     // Whoever sends on for longer learns of it by the lost connection.
@@ -180,6 +190,9 @@ mod tests {
                 assert_eq!(problem.field.as_deref(), Some(field), "{problem:?}");
             }
         }
+        let large = |field: &str| format!(r#"{{"{field}":"{}"}}"#, "x".repeat(2 * LARGE_BYTES));
+        assert_eq!(json(large("text")).await.unwrap().text.len(), 2 * LARGE_BYTES);
+        assert_eq!(json(large("number")).await.unwrap_err().field.unwrap(), "number");
         assert_eq!(json(vec![b' '; 3 << 20]).await.unwrap_err().code, Code::TooLarge);
     }
 }
