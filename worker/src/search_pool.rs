@@ -16,8 +16,6 @@ use warren_service::Work;
 const LONG: Duration = Duration::from_millis(20);
 /// How many searches that have moved aside there may be, for each turn.
 const ASIDE: usize = 4;
-/// How many dear ones there may be besides, for each turn.
-const DEAR: usize = 2;
 
 /// Who may run. Cheap to clone.
 #[derive(Clone)]
@@ -31,10 +29,10 @@ pub(crate) struct SearchPool {
 type Place = Mutex<OwnedSemaphorePermit>;
 
 impl SearchPool {
-    /// So many short searches at once, [`ASIDE`] times as many long ones, and [`DEAR`] times as many dear ones.
+    /// So many short searches at once, as many dear ones, and [`ASIDE`] times as many that turned out to be long.
     pub(crate) fn new(threads: usize) -> Self {
-        let room = |places| Arc::new(Semaphore::new(threads * places));
-        Self { turns: room(1), aside: room(ASIDE), dear: room(DEAR) }
+        let room = |places| Arc::new(Semaphore::new(places));
+        Self { turns: room(threads), aside: room(threads * ASIDE), dear: room(threads) }
     }
 
     /// Runs a search when its turn comes, at the side from its beginning if it `is_dear`; what has passed its deadline by then
@@ -146,7 +144,7 @@ mod tests {
         let deadline = Instant::now() + PATIENCE;
         let mut ends = Vec::new();
         let mut running = JoinSet::new();
-        for is_dear in [false, true, true] {
+        for is_dear in [false, true] {
             let (end, ended) = mpsc::sync_channel::<()>(1);
             let (begun, begins) = tokio::sync::oneshot::channel();
             ends.push(end);
