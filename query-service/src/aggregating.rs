@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use serde_json::{Map, Value};
+use tokio::sync::Semaphore;
 use warren_protocol::Problem;
 use warren_protocol::aggregations::{Aggregations, FinishError, Mismatch, Refusal, Reply};
 use warren_protocol::catalog::Entry;
@@ -12,6 +13,8 @@ use warren_service::work;
 
 /// To merge more takes some milliseconds.
 const LARGE_BYTES: usize = 64 << 10;
+/// How many such merges there are at once.
+static LARGE: Semaphore = Semaphore::const_new(8);
 
 /// The aggregations of a request; `None` if it has none.
 pub(crate) fn plan(request: &SearchRequest, index: &Entry, max_buckets: u32) -> Result<Option<Aggregations>, Problem> {
@@ -35,7 +38,7 @@ pub(crate) async fn answer(
     if replies.iter().map(Vec::len).sum::<usize>() <= LARGE_BYTES {
         return merged(&aggregations, &replies);
     }
-    work::large(deadline.into(), move || merged(&aggregations, &replies)).await?.await?
+    work::in_turn(&LARGE, deadline.into(), move || merged(&aggregations, &replies)).await?.await?
 }
 
 fn merged(aggregations: &Aggregations, replies: &[Vec<u8>]) -> Result<Map<String, Value>, Problem> {

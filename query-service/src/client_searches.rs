@@ -26,6 +26,8 @@ use crate::memory::Kept;
 const MAX_REQUEST_BYTES: usize = 2 << 20;
 /// The largest reply: brokers since RabbitMQ 4.0 take messages of at most 16 MiB, and close the channel of a larger one.
 const MAX_REPLY_BYTES: usize = 12 << 20;
+/// The longest time that a search may have.
+const LONGEST: Duration = Duration::from_millis(SearchRequest::MAX_TIMEOUT_MS as u64);
 /// How long one wait for the catalog may take, and the pause before serving is tried again.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -155,7 +157,8 @@ impl QueryService {
             let detail = format!("the request has {} bytes: at most {MAX_REQUEST_BYTES}", request.body.len());
             return Err(Problem::new(Code::TooLarge, detail));
         }
-        let mut search: SearchRequest = http::parse_json(request.body.clone()).await?;
+        let deadline = call.deadline.unwrap_or(call.arrival + LONGEST);
+        let mut search: SearchRequest = http::parse_json(request.body.clone(), deadline.into()).await?;
         search.validate()?;
         if let Some(remaining) = remaining {
             // Nobody awaits the answer any longer than that.

@@ -112,7 +112,8 @@ impl QueryService {
             (answer.partition, Source { worker: answer.worker, view: answer.found.view, at_least })
         };
         let sources = answers.into_iter().map(source).collect();
-        let fetch = Fetch { document: parts, query: Some(query), ..Fetch::default() };
+        let highlighted = parts.highlight.is_some().then_some(query);
+        let fetch = Fetch { document: parts, query: highlighted, ..Fetch::default() };
         let merged = self.complete(&index, merged, sources, fetch, deadline, &held, &mut failed).await?;
         let partitions = index.definition.partitions.get();
         // A full page may have another one behind it, and so may the partitions that are missing from this one.

@@ -152,7 +152,7 @@ pub struct WorkerConfig {
     pub memory_bytes: NonZeroU64,
     /// How long written documents may wait until a search sees them, in milliseconds, when there is no load.
     pub refresh_interval_ms: NonZeroU64,
-    /// How many searches run at a time, besides the dear ones at their side; without it, as many as there are cores.
+    /// How many searches run at a time, besides the long and the dear ones; without it, as many as there are cores.
     pub search_threads: Option<NonZeroU16>,
     /// How many bytes the hits of one answer have, with the documents that they carry along; what is beyond is fetched by id if it is needed.
     pub max_answer_bytes: NonZeroU32,

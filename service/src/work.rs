@@ -44,16 +44,14 @@ impl From<WorkError> for Problem {
     }
 }
 
-/// How many large pieces of work there may be at once in a process.
-static LARGE: Semaphore = Semaphore::const_new(8);
-
-/// Starts what would hold up a thread of the runtime, such as reading a large body, as soon as there is not too much of it; its turn has to come
-/// before the deadline.
-pub async fn large<T: Send + 'static>(
+/// Starts what would hold up a thread of the runtime, such as reading a large body, as soon as there is a turn for it, which has to come before the
+/// deadline.
+pub async fn in_turn<T: Send + 'static>(
+    turns: &'static Semaphore,
     deadline: Instant,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<Work<T>, WorkError> {
-    let Ok(Ok(turn)) = timeout_at(deadline, LARGE.acquire()).await else { return Err(WorkError::NoTurn) };
+    let Ok(Ok(turn)) = timeout_at(deadline, turns.acquire()).await else { return Err(WorkError::NoTurn) };
     Work::start("large", move || {
         let _turn = turn;
         work()
@@ -191,20 +189,14 @@ mod tests {
 
     #[tokio::test]
     async fn large_work_awaits_its_turn_until_its_deadline() {
+        static ONE: Semaphore = Semaphore::const_new(1);
         let deadline = Instant::now() + Duration::from_secs(60);
-        let mut ends = Vec::new();
-        let mut running = Vec::new();
-        while LARGE.available_permits() > 0 {
-            let (end, ended) = mpsc::sync_channel::<()>(1);
-            running.push(large(deadline, move || ended.recv_timeout(Duration::from_secs(60)).unwrap()).await.unwrap());
-            ends.push(end);
-        }
-        assert!(matches!(large(Instant::now(), || 1).await, Err(WorkError::NoTurn)));
-        ends.iter().for_each(|end| end.send(()).unwrap());
-        for work in running {
-            work.await.unwrap();
-        }
-        assert_eq!(large(deadline, || 2).await.unwrap().await.unwrap(), 2);
+        let (end, ended) = mpsc::sync_channel::<()>(1);
+        let first = in_turn(&ONE, deadline, move || ended.recv_timeout(Duration::from_secs(60)).unwrap()).await.unwrap();
+        assert!(matches!(in_turn(&ONE, Instant::now(), || 1).await, Err(WorkError::NoTurn)));
+        end.send(()).unwrap();
+        first.await.unwrap();
+        assert_eq!(in_turn(&ONE, deadline, || 2).await.unwrap().await.unwrap(), 2);
     }
 
     #[cfg(target_os = "linux")]

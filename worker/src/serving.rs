@@ -130,9 +130,9 @@ async fn answer_item(shared: &Arc<Shared>, item: Item, deadline: Instant) -> Res
 fn cost(question: &Question) -> usize {
     match question {
         Question::Search(search) => search.query.cost() + search.filter.as_ref().map_or(0, Query::cost),
-        Question::Fetch(fetch) => fetch.query.as_ref().map_or(0, Query::cost),
         Question::Statistics { queries } => queries.iter().map(Query::cost).sum(),
-        Question::Suggest(_) | Question::Merge { .. } => 0,
+        // The query of a fetch only says what to highlight.
+        Question::Fetch(_) | Question::Suggest(_) | Question::Merge { .. } => 0,
     }
 }
 

@@ -51,7 +51,7 @@ pub(super) fn parse(tree: &Map<String, Value>, name: &str) -> Result<Clause, Que
     Builder { clauses: 0, values: 0 }.clause(tree, name, 0)
 }
 
-/// The bytes of a value as JSON at least: without what is escaped, and as if numbers had one digit.
+/// The bytes of a value as JSON at least: without what is escaped, and as if what is no text had one character.
 fn bytes(value: &Value) -> usize {
     match value {
         Value::Null | Value::Bool(_) | Value::Number(_) => 1,

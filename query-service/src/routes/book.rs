@@ -61,7 +61,7 @@ struct Page {
     responses(
         (status = 200, body = Vec<Document>),
         (status = 400, body = Problem, description = "The body is no list of texts"),
-        (status = 429, body = Problem, description = "Too many searches at once"),
+        (status = 429, body = Problem, description = "Too many searches or large requests at once"),
         (status = 503, body = Problem, description = "A partition did not answer: the list would be incomplete"),
     ),
     tag = "search"

@@ -267,7 +267,11 @@ async fn one(service: &QueryService, id: String) -> Result<dead_letter::DeadLett
     post,
     path = "/dead-letters/replay",
     request_body = ReplayRequest,
-    responses((status = 200, body = Replayed), (status = 503, body = Problem, description = "The broker does not answer")),
+    responses(
+        (status = 200, body = Replayed),
+        (status = 429, body = Problem, description = "Too many large requests at once: ask again"),
+        (status = 503, body = Problem, description = "The broker does not answer"),
+    ),
     tag = "dead letters"
 )]
 pub(super) async fn replay(

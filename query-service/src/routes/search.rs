@@ -108,7 +108,7 @@ fn listed(text: &str) -> Vec<String> {
         (status = 400, body = Problem, description = "A parameter is wrong or unknown"),
         (status = 404, body = Problem, description = "There is no such index"),
         (status = 413, body = Problem, description = "The hits of the answer are too large: ask for fewer, or for less of each"),
-        (status = 429, body = Problem, description = "Too many searches at once, or they hold too much"),
+        (status = 429, body = Problem, description = "Too many searches or large requests at once, or they hold too much"),
         (status = 503, body = Problem, description = "No partition answered"),
     ),
     tag = "search"
@@ -136,7 +136,7 @@ pub(super) async fn by_parameters(
         (status = 400, body = Problem, description = "The request or its query is wrong"),
         (status = 404, body = Problem, description = "There is no such index"),
         (status = 413, body = Problem, description = "The hits of the answer are too large: ask for fewer, or for less of each"),
-        (status = 429, body = Problem, description = "Too many searches at once, or they hold too much"),
+        (status = 429, body = Problem, description = "Too many searches or large requests at once, or they hold too much"),
         (status = 503, body = Problem, description = "No partition answered"),
     ),
     tag = "search"

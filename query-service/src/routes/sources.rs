@@ -80,6 +80,7 @@ pub(super) async fn show(
         (status = 201, body = Source, description = "It is created"),
         (status = 200, body = Source, description = "It exists with this very definition"),
         (status = 400, body = Problem, description = "The name or the definition breaks a rule, or there is no such exchange or queue"),
+        (status = 429, body = Problem, description = "Too many large requests at once: ask again"),
         (status = 409, body = Conflict, description = "It exists with another definition"),
         (status = 501, body = Problem, description = "This is the embedded broker"),
         (status = 503, body = Problem, description = "The broker does not answer: try again"),

@@ -8,6 +8,7 @@ use axum::http::header;
 use axum::http::request::Parts;
 use futures_util::{Stream, StreamExt};
 use serde::de::DeserializeOwned;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use warren_protocol::Problem;
 use warren_protocol::problem::Code;
@@ -19,7 +20,9 @@ use crate::work;
 const MAX_JSON_BYTES: usize = 2 << 20;
 /// A larger body takes more than a millisecond: what it holds may be tens of thousands of small objects.
 const LARGE_BYTES: usize = 16 << 10;
-/// How long a large body awaits its turn to be read.
+/// How many large bodies are read at once.
+static LARGE: Semaphore = Semaphore::const_new(8);
+/// How long one awaits its turn to be read.
 const TURN: Duration = Duration::from_secs(2);
 /// How long what a client still sends is read and dropped.
 const LINGER: Duration = Duration::from_secs(2);
@@ -50,12 +53,13 @@ impl<T: DeserializeOwned + Send + 'static, S: Sync> FromRequest<S> for ApiJson<T
             linger(&mut request.into_body().into_data_stream()).await;
             return Err(ApiError::new(Code::UnsupportedMediaType, detail));
         }
-        Ok(Self(parse_json(whole(request.into_body()).await?).await?))
+        let body = whole(request.into_body()).await?;
+        Ok(Self(parse_json(body, Instant::now() + TURN).await?))
     }
 }
 
-/// Reads the JSON of a request; nothing at all is `{}`. The problem names the field.
-pub async fn parse_json<T, B>(body: B) -> Result<T, Problem>
+/// Reads the JSON of a request; nothing at all is `{}`. The problem names the field. A large one has to get its turn before the deadline.
+pub async fn parse_json<T, B>(body: B, deadline: Instant) -> Result<T, Problem>
 where
     T: DeserializeOwned + Send + 'static,
     B: AsRef<[u8]> + Send + 'static,
@@ -63,7 +67,7 @@ where
     if body.as_ref().len() <= LARGE_BYTES {
         return parsed(body.as_ref());
     }
-    let parsing = work::large(Instant::now() + TURN, move || parsed(body.as_ref())).await?;
+    let parsing = work::in_turn(&LARGE, deadline, move || parsed(body.as_ref())).await?;
     parsing.give_way();
     parsing.await?
 }
