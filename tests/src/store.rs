@@ -44,7 +44,8 @@ impl StoreFolder {
     }
 }
 
-/// What is in a folder, by name; nothing if it is not there.
+/// What is in a folder, by name; nothing if it is not there. What is still being written, to be renamed, has a `#` in its name and is not
+/// in the store yet.
 fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
     let read = match std::fs::read_dir(folder) {
         Ok(read) => read,
@@ -52,6 +53,7 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
         Err(error) => return Err(error).with_context(|| folder.display().to_string()),
     };
     let mut paths = read.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
+    paths.retain(|path| !path.file_name().is_some_and(|name| name.to_string_lossy().contains('#')));
     paths.sort();
     Ok(paths)
 }
