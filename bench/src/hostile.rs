@@ -52,7 +52,9 @@ pub(crate) struct HostileArgs {
 pub(crate) async fn run(args: &HostileArgs) -> Result<()> {
     let roles = Roles { producers: 1, workers: args.workers, queries: 1 };
     let definition = serde_json::to_value(args.input.definition()?)?;
-    ensure!(!requests(args).is_empty(), "no hostile request has {:?} in its name", args.only);
+    let mut requests = hostile::requests();
+    requests.retain(|request| request.name.contains(&args.only));
+    ensure!(!requests.is_empty(), "no hostile request has {:?} in its name", args.only);
     let mut trial = Trial::start(roles, Duration::from_secs(10), &definition).await?;
     fill(&trial, &args.input).await?;
     let members = || trial.stack.workers.iter().chain(&trial.stack.queries).chain(&trial.stack.producers);
@@ -62,7 +64,7 @@ pub(crate) async fn run(args: &HostileArgs) -> Result<()> {
     sleep(Duration::from_secs(args.seconds)).await;
     print("before", &searches.finish().await?);
     if let Some(seconds) = args.each {
-        each(&trial, args, Duration::from_secs(seconds)).await?;
+        each(&trial, args, &requests, Duration::from_secs(seconds)).await?;
         trial.stack.check()?;
         return trial.succeed();
     }
@@ -72,7 +74,6 @@ pub(crate) async fn run(args: &HostileArgs) -> Result<()> {
     let (producer, query) = (trial.stack.producers[0].api()?, trial.stack.query()?);
     let index = trial.stack.index.clone();
     let index = index.as_str();
-    let requests = requests(args);
     let began = Instant::now();
     let sent = (0..args.rounds).flat_map(|_| &requests);
     let sent = sent.map(|request| async move { (request, request.send(producer, query, index).await) });
@@ -108,14 +109,10 @@ pub(crate) async fn run(args: &HostileArgs) -> Result<()> {
     trial.succeed()
 }
 
-fn requests(args: &HostileArgs) -> Vec<Hostile> {
-    hostile::requests().into_iter().filter(|request| request.name.contains(&args.only)).collect()
-}
-
 /// Which of them make others wait.
-async fn each(trial: &Trial, args: &HostileArgs, duration: Duration) -> Result<()> {
+async fn each(trial: &Trial, args: &HostileArgs, requests: &[Hostile], duration: Duration) -> Result<()> {
     let (producer, query) = (trial.stack.producers[0].api()?, trial.stack.query()?);
-    for request in requests(args) {
+    for request in requests {
         let searches = trial.stack.search(args.searches, TIMEOUT, Retried::Refused)?;
         let end = Instant::now() + duration;
         let sent = stream::repeat(()).take_while(|()| async { Instant::now() < end });

@@ -105,10 +105,9 @@ async fn answer_item(shared: &Arc<Shared>, item: Item, deadline: Instant) -> Res
         Some(position) => replica.index_at(position, deadline - reply_margin(deadline)).await?,
     };
     let worker = shared.clone();
-    let is_dear = cost(&item.question) > DEAR;
     match item.question {
         Question::Suggest(typed) => {
-            shared.pool.run(deadline, is_dear, move || answered(index.suggest(&typed).map(Answer::Suggestions))).await
+            shared.pool.run(deadline, false, move || answered(index.suggest(&typed).map(Answer::Suggestions))).await
         }
         Question::Merge { ticket } => {
             let holding = shared.holdings.holding(&partition).ok_or(Failure::NotHere)?;
@@ -117,9 +116,10 @@ async fn answer_item(shared: &Arc<Shared>, item: Item, deadline: Instant) -> Res
                 let (segments, documents, deleted) = (index.size().segments, index.documents(), index.deleted());
                 Ok(Answer::Merge(MergeState { ticket, done, segments, documents, deleted }))
             };
-            shared.pool.run(deadline, is_dear, state).await
+            shared.pool.run(deadline, false, state).await
         }
         question => {
+            let is_dear = cost(&question) > DEAR;
             let search = move || answer(&worker, index.view(), question, deadline);
             shared.pool.run(deadline, is_dear, search).await
         }

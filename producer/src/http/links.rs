@@ -102,8 +102,8 @@ fn goophr() -> IndexDefinition {
     responses(
         (status = 202, body = Summary, description = "The accepted links are kept and will be fetched; refused ones are listed by their place"),
         (status = 400, body = Problem, description = "The body is neither an object nor a list"),
-        (status = 429, body = Problem, description = "Too many large requests at once: ask again"),
         (status = 422, body = Refusal, description = "Every link was refused"),
+        (status = 429, body = Problem, description = "Too many large requests at once: ask again"),
         (status = 503, body = Refusal, description = "The broker does not take or confirm links: feed them again later"),
     ),
     tag = "links"

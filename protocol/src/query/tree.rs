@@ -45,24 +45,29 @@ const ABSENT: [(&str, &str); 5] = [
 ];
 
 pub(super) fn parse(tree: &Map<String, Value>, name: &str) -> Result<Clause, QueryError> {
-    if tree.iter().map(entry_bytes).sum::<usize>() > MAX_TREE_BYTES {
+    let mut length = Length(0);
+    // A tree that is written to nowhere is measured.
+    if serde_json::to_writer(&mut length, tree).is_err() {
         return Err(QueryError::TooLarge { what: format!("more than {MAX_TREE_BYTES} bytes"), most: MAX_TREE_BYTES });
     }
     Builder { clauses: 0, values: 0 }.clause(tree, name, 0)
 }
 
-/// The bytes of a value as JSON at least: without what is escaped, and as if what is no text had one character.
-fn bytes(value: &Value) -> usize {
-    match value {
-        Value::Null | Value::Bool(_) | Value::Number(_) => 1,
-        Value::String(text) => text.len() + 2,
-        Value::Array(items) => 1 + items.iter().map(|item| bytes(item) + 1).sum::<usize>(),
-        Value::Object(entries) => 1 + entries.iter().map(entry_bytes).sum::<usize>(),
-    }
-}
+/// Counts what is written, up to the most that a tree may have.
+struct Length(usize);
 
-fn entry_bytes((name, value): (&String, &Value)) -> usize {
-    name.len() + bytes(value) + 4
+impl std::io::Write for Length {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0 += bytes.len();
+        if self.0 > MAX_TREE_BYTES {
+            return Err(std::io::Error::other("too long"));
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Counts while the tree is built.
